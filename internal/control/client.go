@@ -1,0 +1,136 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Client is a connection to the control socket of one mount. Calls on it are done one
+// after the other.
+type Client struct {
+	mountpoint string
+	conn       net.Conn
+	mu         sync.Mutex // guards in and broken, and that one call is under way
+	in         *bufio.Scanner
+	broken     error // why no further call is possible
+}
+
+// Dial connects to the process that serves the mount on mountpoint. Where there is none the
+// error is ErrNotMounted, wrapped with the mount point.
+func Dial(ctx context.Context, mountpoint string) (*Client, error) {
+	canonical, err := Canonical(mountpoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", mountpoint, ErrNotMounted)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range runtimeDirs() {
+		// A folder that is not proven ours could hold somebody else's socket.
+		if private(dir) != nil {
+			continue
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, Name(canonical)+".sock"))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("control socket of %s: %w", canonical, err)
+		}
+		in := bufio.NewScanner(conn)
+		in.Buffer(make([]byte, 0, 4096), maxReply)
+		return &Client{mountpoint: canonical, conn: conn, in: in}, nil
+	}
+	return nil, fmt.Errorf("%s: %w", canonical, ErrNotMounted)
+}
+
+// Close hangs up. A request that runs is cancelled.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Call asks for op and waits for the answer, which is unmarshalled into result unless that
+// is nil. args may be nil; progress too. When ctx ends first, the server cancels the
+// request, and the client cannot be used any more. An error of the handler is an *Error.
+func (c *Client) Call(ctx context.Context, op string, args any, result any, progress func(json.RawMessage)) error {
+	r := request{Op: op}
+	if args != nil {
+		raw, err := json.Marshal(args)
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", op, c.mountpoint, err)
+		}
+		r.Args = raw
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", op, c.mountpoint, err)
+	}
+	if len(line) >= maxRequest {
+		return fmt.Errorf("%s of %s: request of more than %d bytes", op, c.mountpoint, maxRequest)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken != nil {
+		return fmt.Errorf("%s of %s: %w", op, c.mountpoint, c.broken)
+	}
+	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
+	answer, err := c.roundTrip(append(line, '\n'), progress)
+	if !stop() && err == nil {
+		// The context ended as the answer came in: it counts, but the deadline stays.
+		c.broken = ctx.Err()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		c.broken = err
+		c.conn.Close()
+		return fmt.Errorf("%s of %s: %w", op, c.mountpoint, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("%s of %s: %w", op, c.mountpoint, answer.Error)
+	}
+	if result != nil {
+		if err := json.Unmarshal(answer.Result, result); err != nil {
+			return fmt.Errorf("%s of %s: answer: %w", op, c.mountpoint, err)
+		}
+	}
+	return nil
+}
+
+func (c *Client) roundTrip(line []byte, progress func(json.RawMessage)) (*reply, error) {
+	// A server that refuses us answers and hangs up without reading: its reason is worth
+	// more than the broken pipe.
+	_, writeErr := c.conn.Write(line)
+	for c.in.Scan() {
+		if len(bytes.TrimSpace(c.in.Bytes())) == 0 {
+			continue
+		}
+		var r reply
+		if err := json.Unmarshal(c.in.Bytes(), &r); err != nil {
+			return nil, fmt.Errorf("malformed answer: %w", err)
+		}
+		switch {
+		case r.Error != nil, r.Result != nil:
+			return &r, nil
+		case r.Progress != nil && progress != nil:
+			progress(r.Progress)
+		}
+	}
+	if writeErr != nil {
+		return nil, writeErr
+	}
+	if err := c.in.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("the mount program hung up: %w", io.ErrUnexpectedEOF)
+}
