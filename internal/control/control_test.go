@@ -342,6 +342,7 @@ func TestForeignUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
+		ask.Env = append(os.Environ(), connectEnv+"="+s.Path())
 	}
 	out, err = ask.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "may not control") {
