@@ -1,0 +1,2 @@
+// Package deploy reads deploy.ini.
+package deploy
