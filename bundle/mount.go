@@ -1,0 +1,245 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/control"
+)
+
+const (
+	aliveTime = 5 * time.Second  // how long a mount may take to answer whether it lives
+	endTime   = 10 * time.Second // how long a mount program may take to end
+)
+
+// Mount mounts the bundle on the local folder and returns when it can be
+// used. A mount of ours that is there and lives is kept; one whose process has
+// died is replaced.
+func (b *Bundle) Mount(ctx context.Context) error {
+	if b.cfg.MountPoint == None {
+		return nil
+	}
+	release, err := b.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	st, err := b.open()
+	if err != nil {
+		return err
+	}
+	m, err := findMount(st.MountPoint)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m == nil:
+	case !strings.HasPrefix(m.fstype, "fuse"):
+		return fmt.Errorf("mount %s: something else is mounted there: %s %s", st.MountPoint, m.fstype, m.source)
+	case alive(st.MountPoint):
+		return nil
+	default:
+		b.log.Info("replacing a mount whose process has died", "mount", st.MountPoint)
+		if err := detach(ctx, st.MountPoint); err != nil {
+			return err
+		}
+	}
+	if err := b.MakeLocal(ctx); err != nil { // also after the folder was removed by hand
+		return err
+	}
+	if err := b.runBundlefs(ctx, st.MountPoint); err != nil {
+		return err
+	}
+	if m, err := findMount(st.MountPoint); err != nil {
+		return err
+	} else if m == nil {
+		return fmt.Errorf("mount %s: bundlefs has ended without mounting", st.MountPoint)
+	}
+	b.log.Info("mounted", "node", b.cfg.Node, "mount", st.MountPoint)
+	return nil
+}
+
+// runBundlefs starts the mount program, which goes to the background by itself
+// when the mount is ready. It may ask for passwords on the terminal until then.
+func (b *Bundle) runBundlefs(ctx context.Context, mountpoint string) error {
+	name, args := "/proc/self/exe", []string{"bundlefs"}
+	if c := b.cfg.BundlefsCommand; len(c) > 0 {
+		name, args = c[0], c
+	}
+	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, mountpoint, b.mountOptions()...)...)
+	// A file, not a pipe: nobody would have to wait for its other end.
+	fd, err := unix.MemfdCreate("bundlefs-messages", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("mount: %w", err)
+	}
+	messages := os.NewFile(uintptr(fd), "bundlefs-messages")
+	defer messages.Close()
+	cmd := exec.CommandContext(ctx, name)
+	cmd.Args = args
+	cmd.Stdout, cmd.Stderr = messages, messages
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endTime
+	err = cmd.Run()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		// It may have got as far as mounting when it was told to end.
+		if m, merr := findMount(mountpoint); merr == nil && m != nil {
+			err = errors.Join(err, detach(context.WithoutCancel(ctx), mountpoint))
+		}
+		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", mountpoint, err))
+	}
+	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(messages, 0, 1<<16), 1<<16))
+	return mountFailure(mountpoint, err, text)
+}
+
+// mountFailure makes an error of what bundlefs printed: "bundlefs: …" lines,
+// and "bundlefs: hint: …" lines.
+func mountFailure(mountpoint string, err error, text []byte) error {
+	var msgs, hints []string
+	for line := range bytes.Lines(text) {
+		s := strings.TrimPrefix(clean(string(line)), "bundlefs: ")
+		if hint, ok := strings.CutPrefix(s, "hint: "); ok {
+			hints = append(hints, hint)
+		} else if s != "" {
+			msgs = append(msgs, s)
+		}
+	}
+	if len(msgs) == 0 {
+		return fmt.Errorf("mount %s: bundlefs: %w", mountpoint, err)
+	}
+	err = fmt.Errorf("mount %s: %s", mountpoint, strings.Join(msgs, "; "))
+	if len(hints) > 0 {
+		err = withHint(err, strings.Join(hints, "\n"))
+	}
+	return err
+}
+
+// alive tells whether the process that serves a mount answers.
+func alive(mountpoint string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), aliveTime)
+	defer cancel()
+	c, err := control.Dial(ctx, mountpoint)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
+// Progress is how far a barrier has come; numbers that are not known are 0.
+type Progress struct {
+	Files int64 `json:"files"` // files to go
+	Bytes int64 `json:"bytes"` // bytes to go
+}
+
+// Sync is the barrier: it returns when all that was written into the mount is
+// on the node, or with what the node refused. progress may be nil.
+func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
+	return b.ask(ctx, "sync", func(raw json.RawMessage) {
+		var p Progress
+		if progress != nil && json.Unmarshal(raw, &p) == nil {
+			progress(p)
+		}
+	})
+}
+
+// Drop makes the mount forget what it knows of the node's content, so that
+// what a remote step wrote is seen at once.
+func (b *Bundle) Drop(ctx context.Context) error { return b.ask(ctx, "drop", nil) }
+
+// ask sends one request to the mount program; without a mount there is nothing
+// to be asked.
+func (b *Bundle) ask(ctx context.Context, op string, progress func(json.RawMessage)) error {
+	if b.cfg.MountPoint == None {
+		return nil
+	}
+	c, err := control.Dial(ctx, b.cfg.MountPoint)
+	if errors.Is(err, control.ErrNotMounted) {
+		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
+	}
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Call(ctx, op, nil, nil, progress)
+}
+
+// Unmount is the barrier, and then the unmounting. Not mounted is no error.
+// *BusyError when processes use the mount; a refused barrier leaves it mounted.
+func (b *Bundle) Unmount(ctx context.Context) error { return b.unmount(ctx, true) }
+
+func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
+	if b.cfg.MountPoint == None {
+		return nil
+	}
+	release, err := b.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	point := b.cfg.MountPoint
+	if st, ok := b.State(); ok {
+		point = st.MountPoint // deploy.ini may name another by now
+	}
+	m, err := findMount(point)
+	if err != nil || m == nil {
+		return err
+	}
+	if !strings.HasPrefix(m.fstype, "fuse") {
+		return fmt.Errorf("unmount %s: refused: something else is mounted there: %s %s", point, m.fstype, m.source)
+	}
+	c, err := control.Dial(ctx, point)
+	if errors.Is(err, control.ErrNotMounted) {
+		return detach(ctx, point) // its process has died
+	}
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if barrier {
+		if err := c.Call(ctx, "sync", nil, nil, nil); err != nil {
+			return err
+		}
+	}
+	err = c.Call(ctx, "unmount", nil, nil, nil)
+	if errors.Is(err, syscall.EBUSY) {
+		return &BusyError{MountPoint: point, Users: users(point)}
+	}
+	if err != nil {
+		// The program may end before its answer is read: what counts is the mount.
+		if m, merr := findMount(point); merr != nil || m != nil {
+			return err
+		}
+	}
+	b.log.Info("unmounted", "node", b.cfg.Node, "mount", point)
+	return nil
+}
+
+// detach removes a mount that nobody serves any more.
+func detach(ctx context.Context, mountpoint string) error {
+	path, err := canonical(mountpoint)
+	if err != nil {
+		return err
+	}
+	err = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err == nil {
+		return nil
+	}
+	out, ferr := exec.CommandContext(ctx, "fusermount3", "-u", "-z", "--", path).CombinedOutput()
+	if ferr != nil {
+		return fmt.Errorf("unmount %s: %w; fusermount3: %s", path, err, clean(string(out)))
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package bundle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// Phase is how far opening or closing has come.
+type Phase string
+
+// The phases, in their order.
+const (
+	PhaseLocking Phase = "locking" // about to mkdir on the node
+	PhaseMade    Phase = "made"    // the folder is made, the record perhaps not
+	PhaseOpen    Phase = "open"    // the record is written
+	PhaseClosing Phase = "closing" // being removed on the node
+)
+
+// State is what the workstation knows of a bundle that it opened.
+type State struct {
+	Phase      Phase    `json:"phase"`
+	Node       string   `json:"node"`
+	Target     string   `json:"target"` // user@host:port, for people
+	Dir        string   `json:"dir"`
+	MountPoint string   `json:"mount"` // absolute, or None
+	Deploy     string   `json:"deploy"`
+	Record     Record   `json:"record"`
+	Parents    []string `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first
+	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
+}
+
+// store is the folder with the states: bundles/KEY.json, bundles/KEY.lock.
+type store struct{ dir string }
+
+// DefaultStateDir is $XDG_STATE_HOME/conc, or ~/.local/state/conc.
+func DefaultStateDir() (string, error) {
+	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) { // the XDG rule: a relative one is ignored
+		return filepath.Join(d, "conc"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("state folder: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "conc"), nil
+}
+
+func openStore(dir string) (*store, error) {
+	if dir == "" {
+		d, err := DefaultStateDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = d
+	}
+	return &store{filepath.Join(dir, "bundles")}, nil
+}
+
+// key names the state: one for each user on a node, and folder.
+func (b *Bundle) key() string {
+	sum := sha256.Sum256([]byte(b.cfg.Target.String() + "\x00" + b.cfg.Dir))
+	return hex.EncodeToString(sum[:16])
+}
+
+func (s *store) load(key string) (*State, error) {
+	file := filepath.Join(s.dir, key+".json")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	var st State
+	if err := json.Unmarshal(data, &st); err != nil {
+		return nil, withHint(fmt.Errorf("state %s: %w", file, err), "move the file away; the bundle then has to be unlocked with 'conc unlock --force'")
+	}
+	if err := CheckDir(st.Dir); err != nil || !tokenForm.MatchString(st.Record.Token) {
+		return nil, withHint(fmt.Errorf("state %s: not a valid state", file), "move the file away; the bundle then has to be unlocked with 'conc unlock --force'")
+	}
+	return &st, nil
+}
+
+// save puts the state on the disk: it is there, whole, when save returns,
+// whatever happens to the machine afterwards.
+func (s *store) save(key string, st *State) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save state: %w", err)
+		}
+	}()
+	if err := s.make(); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, "."+key+"-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(data, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(s.dir, key+".json")); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+func (s *store) make() error { return os.MkdirAll(s.dir, 0o700) }
+
+func (s *store) remove(key string) error {
+	err := os.Remove(filepath.Join(s.dir, key+".json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove state: %w", err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// List gives the states of all bundles that this user opened from this
+// workstation, sorted by node and folder. stateDir as in [Config]. States that
+// cannot be read are left out, and named in the error.
+func List(stateDir string) ([]State, error) {
+	s, err := openStore(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("states: %w", err)
+	}
+	var list []State
+	var errs []error
+	for _, e := range entries {
+		key, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok || strings.HasPrefix(key, ".") {
+			continue
+		}
+		st, err := s.load(key)
+		if err != nil {
+			errs = append(errs, err)
+		} else if st != nil { // nil: closed in this moment
+			list = append(list, *st)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].Node != list[j].Node {
+			return list[i].Node < list[j].Node
+		}
+		return list[i].Dir < list[j].Dir
+	})
+	return list, errors.Join(errs...)
+}

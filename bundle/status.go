@@ -1,0 +1,68 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"bundlefs/internal/control"
+)
+
+// Health is how a mount is.
+type Health string
+
+// The values of Health.
+const (
+	HealthNone    Health = "not mounted"
+	HealthOK      Health = "mounted"
+	HealthDead    Health = "dead"    // mounted, but its process has died
+	HealthStuck   Health = "stuck"   // its process does not answer
+	HealthForeign Health = "foreign" // something else is mounted there
+)
+
+// Status is how a bundle of ours is.
+type Status struct {
+	State
+	Health  Health          `json:"health"`
+	Mount   json.RawMessage `json:"mount_status,omitempty"` // what bundlefs tells about itself
+	Problem string          `json:"problem,omitempty"`      // why Health is not what it should be
+}
+
+// Status tells how the bundle and its mount are; only the workstation is
+// looked at: see Holder for the node. ErrNotOpen when it is not open.
+func (b *Bundle) Status(ctx context.Context) (*Status, error) {
+	st, ok := b.State()
+	if !ok {
+		_, err := b.open()
+		return nil, err
+	}
+	s := &Status{State: st, Health: HealthNone}
+	if st.MountPoint == None {
+		return s, nil
+	}
+	m, err := findMount(st.MountPoint)
+	switch {
+	case err != nil:
+		s.Problem = err.Error()
+		return s, nil
+	case m == nil:
+		return s, nil
+	case len(m.fstype) < 4 || m.fstype[:4] != "fuse":
+		s.Health, s.Problem = HealthForeign, m.fstype+" "+m.source
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	c, err := control.Dial(ctx, st.MountPoint)
+	if err != nil {
+		s.Health, s.Problem = HealthDead, err.Error()
+		return s, nil
+	}
+	defer c.Close()
+	if err := c.Call(ctx, "status", nil, &s.Mount, nil); err != nil {
+		s.Health, s.Problem = HealthStuck, err.Error()
+		return s, nil
+	}
+	s.Health = HealthOK
+	return s, nil
+}
