@@ -1,8 +1,6 @@
 package bundle
 
 import (
-	"fmt"
-	"net"
 	"sort"
 	"strconv"
 	"strings"
@@ -57,9 +55,5 @@ func option(word, value string) string {
 // mountOptions are the options with which a bundle is mounted, apart from the
 // connection: the one place that decides how bundles are mounted.
 func (b *Bundle) mountOptions() []string {
-	name := b.cfg.Target.String()
-	if host, port, err := net.SplitHostPort(name); err == nil {
-		name = fmt.Sprintf("%s:%s", host, port)
-	}
-	return []string{option("fsname", name+":"+b.cfg.Dir)}
+	return []string{option("fsname", b.cfg.Target.String()+":"+b.cfg.Dir)}
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/pkg/sftp"
-
-	"bundlefs/internal/remote"
 )
 
 // takeBackTime bounds the cleaning up after an opening that failed, which goes
@@ -72,7 +70,7 @@ func (b *Bundle) Lock(ctx context.Context) error {
 		case st.Phase == PhaseClosing:
 			return withHint(fmt.Errorf("bundle %s on %s: closing it was interrupted", st.Dir, st.Node),
 				fmt.Sprintf("finish it with 'conc close %s'", st.Node))
-		case st.Phase == PhaseOpen && b.complete(&st):
+		case st.Phase == PhaseOpen && (st.MountPoint == None || b.Mounted(ctx)):
 			return &BlockedError{Node: st.Node, Dir: st.Dir, Record: &st.Record, Since: st.Record.Time, Ours: true}
 		}
 	}
@@ -86,31 +84,20 @@ func (b *Bundle) Lock(ctx context.Context) error {
 		return fmt.Errorf("lock %s: sftp: %w", b.cfg.Dir, err)
 	}
 	defer node.Close()
-	// Interrupted: what waits for the node gives up. Taking back has a session of its own.
-	stop := context.AfterFunc(ctx, func() { node.Close() })
-	defer stop()
-	l := &locking{b: b, client: client, node: node}
+	// A request that is under way is not cut off when ctx ends: whether it was
+	// done has to be known. The connection's keepalive bounds it.
+	l := &locking{b: b, node: node}
 	if err := l.run(ctx); err != nil {
 		return err
 	}
 	b.log.Info("locked", "node", b.cfg.Node, "bundle", b.cfg.Dir)
-	return ctx.Err()
-}
-
-// complete tells whether nothing of opening is left to be done.
-func (b *Bundle) complete(st *State) bool {
-	if st.MountPoint == None {
-		return true
-	}
-	m, err := findMount(st.MountPoint)
-	return err == nil && m != nil && alive(st.MountPoint)
+	return nil
 }
 
 // locking is the part of opening that happens on the node.
 type locking struct {
-	b      *Bundle
-	client *remote.Client
-	node   *sftp.Client
+	b    *Bundle
+	node *sftp.Client
 }
 
 func (l *locking) run(ctx context.Context) error {
@@ -132,22 +119,20 @@ func (l *locking) run(ctx context.Context) error {
 	made, err := l.mkdir(&st)
 	if err == nil {
 		st.Phase = PhaseMade
-		err = l.b.setState(&st)
+		err = errors.Join(l.b.setState(&st), ctx.Err())
 	}
 	if err == nil {
-		err = l.write(&st.Record)
-	}
-	if err == nil {
-		st.Phase = PhaseOpen
-		err = l.b.setState(&st)
+		if err = l.write(&st.Record); err == nil {
+			st.Phase = PhaseOpen
+			if err = errors.Join(l.b.setState(&st), ctx.Err()); err != nil {
+				l.node.Remove(path.Join(st.Dir, RecordName)) // taken back below
+			}
+		}
 	}
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return errors.Join(err, l.takeBack(ctx, &st, made))
+	return errors.Join(err, l.takeBack(&st, made))
 }
 
 // resume looks at what an earlier opening left. again: there is nothing of it
@@ -260,20 +245,7 @@ func (l *locking) write(rec *Record) error {
 // takeBack removes what a failed locking made: nothing is removed that is not
 // empty, so another's bundle cannot be hit. Without a connection the state is
 // kept, so that opening again or closing can go on.
-func (l *locking) takeBack(ctx context.Context, st *State, made bool) error {
-	if ctx.Err() != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
-		defer cancel()
-		node, err := l.client.SFTP(ctx)
-		if err != nil {
-			return fmt.Errorf("take back %s: %w", st.Dir, err)
-		}
-		defer node.Close()
-		l.node = node
-		if st.Phase == PhaseOpen {
-			l.node.Remove(path.Join(st.Dir, RecordName))
-		}
-	}
+func (l *locking) takeBack(st *State, made bool) error {
 	if made {
 		if err := l.node.RemoveDirectory(st.Dir); err != nil {
 			held, rerr := readRecord(l.node, st.Node, st.Dir)

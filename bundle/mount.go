@@ -127,6 +127,16 @@ func mountFailure(mountpoint string, err error, text []byte) error {
 	return err
 }
 
+// Mounted tells whether the bundle is mounted and its process answers.
+func (b *Bundle) Mounted(ctx context.Context) bool {
+	st, ok := b.State()
+	if !ok || st.MountPoint == None {
+		return false
+	}
+	m, err := findMount(st.MountPoint)
+	return err == nil && m != nil && strings.HasPrefix(m.fstype, "fuse") && alive(st.MountPoint)
+}
+
 // alive tells whether the process that serves a mount answers.
 func alive(mountpoint string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), aliveTime)

@@ -37,7 +37,8 @@ type State struct {
 	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
 }
 
-// store is the folder with the states: bundles/KEY.json, bundles/KEY.lock.
+// store is the folder with the states: bundles/KEY.json, and for each KEY.lock
+// and, when something was delivered, KEY.manifest.
 type store struct{ dir string }
 
 // DefaultStateDir is $XDG_STATE_HOME/conc, or ~/.local/state/conc.
@@ -96,11 +97,16 @@ func (s *store) save(key string, st *State) (err error) {
 			err = fmt.Errorf("save state: %w", err)
 		}
 	}()
-	if err := s.make(); err != nil {
-		return err
-	}
 	data, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {
+		return err
+	}
+	return s.write(key, ".json", append(data, '\n'))
+}
+
+// write replaces a file of the bundle's as a whole.
+func (s *store) write(key, suffix string, data []byte) error {
+	if err := s.make(); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(s.dir, "."+key+"-*") // 0600
@@ -108,12 +114,12 @@ func (s *store) save(key string, st *State) (err error) {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(append(data, '\n'))
+	_, err = f.Write(data)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(s.dir, key+".json")); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(s.dir, key+suffix)); err != nil {
 		return err
 	}
 	return syncDir(s.dir)
@@ -121,10 +127,35 @@ func (s *store) save(key string, st *State) (err error) {
 
 func (s *store) make() error { return os.MkdirAll(s.dir, 0o700) }
 
+// remove removes all files of the bundle's but the lock, the state last.
 func (s *store) remove(key string) error {
-	err := os.Remove(filepath.Join(s.dir, key+".json"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove state: %w", err)
+	for _, suffix := range []string{".manifest", ".json"} {
+		err := os.Remove(filepath.Join(s.dir, key+suffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove state: %w", err)
+		}
+	}
+	return nil
+}
+
+// Manifest gives what SaveManifest kept; nil when nothing was.
+func (b *Bundle) Manifest() ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(b.store.dir, b.key()+".manifest"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// SaveManifest keeps the list of what was delivered with the bundle's state;
+// its form is the caller's. It goes when the bundle is closed.
+func (b *Bundle) SaveManifest(data []byte) error {
+	if !b.IsOpen() {
+		_, err := b.open()
+		return err
+	}
+	if err := b.store.write(b.key(), ".manifest", data); err != nil {
+		return fmt.Errorf("save manifest: %w", err)
 	}
 	return nil
 }
