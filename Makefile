@@ -1,0 +1,47 @@
+# make demo   rehearses the example on a throwaway node in this machine
+# make test   all checks and tests
+# make help   the rest
+
+SHELL := /bin/sh
+# Empty outside of a git checkout: the programs then say what they know themselves.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+PKG ?= ./...
+ARGS ?=
+FUZZTIME ?= 30s
+
+.PHONY: help build demo example test lint fmt fuzz bench setup clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/conc and bin/bundlefs
+	go build -trimpath -ldflags '-X bundlefs/internal/version.version=$(VERSION)' -o bin/ ./cmd/...
+
+setup: ## install what the demo and the tests need beside Go, git and make (apt-get, as root or with sudo)
+	@scripts/setup.sh
+
+example: setup ## examples/hello: its sdist and its wheel, built from source without a network
+	@$(MAKE) --no-print-directory -C examples/hello artifacts
+
+demo: setup build example ## rehearse examples/hello on a throwaway node: venv, pip, and the product's command
+	@bin/conc rehearse --file examples/hello/deploy.ini node1
+
+test: setup lint example ## all checks and tests; PKG=./fs/... for some, ARGS='-run Name' for more arguments of go test
+	@scripts/gotest.py -race -timeout 20m $(ARGS) $(PKG)
+	@$(MAKE) --no-print-directory -C examples/hello test
+
+lint: ## gofmt, go vet, staticcheck, import directions, style
+	@scripts/lint.sh
+
+fmt: ## format the Go files
+	gofmt -w cmd fs bundle ops internal
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## measurements side by side with other tools
+	@echo 'bench: not built yet'
+
+clean: ## remove what was built
+	rm -rf bin
+	@$(MAKE) --no-print-directory -C examples/hello clean
