@@ -99,6 +99,9 @@ func (e *HostKeyError) Error() string {
 	case HostKeyBadCert:
 		return fmt.Sprintf("host certificate of %s is not valid: %s: %v", e.Name, offered, e.Err)
 	default:
+		if e.Err != nil {
+			offered += fmt.Sprintf(": %v", e.Err)
+		}
 		return fmt.Sprintf("host key of %s is not known: it offers %s", e.Name, offered)
 	}
 }

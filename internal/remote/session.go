@@ -1,0 +1,173 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+)
+
+// SessionError is a session that the node did not open, on a connection that stands.
+type SessionError struct {
+	Host string
+	What string // e.g. "subsystem sftp"
+	Err  error
+}
+
+func (e *SessionError) Error() string {
+	return fmt.Sprintf("open %s on %s: %v", e.What, e.Host, e.Err)
+}
+
+func (e *SessionError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *SessionError) Hint() string {
+	var open *ssh.OpenChannelError
+	if errors.As(e.Err, &open) {
+		return "sshd limits the sessions of one connection: MaxSessions in the node's sshd_config, 10 by default"
+	}
+	return fmt.Sprintf("does the node's sshd_config allow it for this user (Subsystem, ForceCommand, restricted keys)? it must for %s", e.What)
+}
+
+// errRequest is a session request that the node answered with no.
+var errRequest = errors.New("the node refused")
+
+// session opens a channel of type session and makes one request on it. When ctx
+// ends first, the channel is closed as soon as it is there.
+func (c *Client) session(ctx context.Context, what, request string, payload any) (ssh.Channel, <-chan *ssh.Request, error) {
+	if err := c.Err(); err != nil {
+		return nil, nil, fmt.Errorf("open %s on %s: %w", what, c.HostPort(), err)
+	}
+	type opened struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+		err  error
+	}
+	result := make(chan opened)
+	go func() {
+		ch, reqs, err := c.ssh.OpenChannel("session", nil)
+		if err == nil {
+			ok, rerr := ch.SendRequest(request, true, ssh.Marshal(payload))
+			if err = rerr; err == nil && !ok {
+				err = errRequest
+			}
+			if err != nil {
+				_ = ch.Close()
+				go ssh.DiscardRequests(reqs)
+			}
+		}
+		select {
+		case result <- opened{ch, reqs, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = ch.Close()
+				go ssh.DiscardRequests(reqs)
+			}
+		}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("open %s on %s: %w", what, c.HostPort(), context.Cause(ctx))
+	case r := <-result:
+		if r.err == nil {
+			return r.ch, r.reqs, nil
+		}
+		if lost := c.lost(r.err); lost != nil {
+			return nil, nil, fmt.Errorf("open %s on %s: %w", what, c.HostPort(), lost)
+		}
+		return nil, nil, &SessionError{Host: c.HostPort(), What: what, Err: r.err}
+	}
+}
+
+// lost is why the connection ended, or nil when it stands. Sessions notice its
+// end a moment before the connection does, so an error that the node did not
+// send is given that moment.
+func (c *Client) lost(err error) error {
+	var open *ssh.OpenChannelError
+	if errors.Is(err, errRequest) || errors.As(err, &open) {
+		return c.Err()
+	}
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-c.done:
+	case <-t.C:
+	}
+	return c.Err()
+}
+
+// subsystem is a session that a program speaks a protocol over.
+type subsystem struct {
+	ssh.Channel
+	once sync.Once
+}
+
+// Close ends the session: the node's program sees the end of its input, and
+// reading here ends when the node has confirmed.
+func (s *subsystem) Close() error {
+	var err error
+	s.once.Do(func() {
+		if err = s.Channel.Close(); errors.Is(err, io.EOF) {
+			err = nil // the node was first
+		}
+	})
+	return err
+}
+
+// OpenSubsystem opens a session with a subsystem of the node's sshd, e.g. "sftp".
+// Closing what it returns ends the session. ctx is for the opening only. It
+// fails with *SessionError when the node refuses, *LostError when the connection
+// ended, or the cause of ctx.
+func (c *Client) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
+	ch, reqs, err := c.session(ctx, "subsystem "+name, "subsystem", struct{ Name string }{name})
+	if err != nil {
+		return nil, err
+	}
+	go ssh.DiscardRequests(reqs)
+	// What it writes to standard error would fill the window of the session.
+	go func() { _, _ = io.Copy(io.Discard, ch.Stderr()) }()
+	return &subsystem{Channel: ch}, nil
+}
+
+// SFTP opens an SFTP session of its own; its Close ends the session and leaves
+// the connection. ctx is for the opening only.
+func (c *Client) SFTP(ctx context.Context, opts ...sftp.ClientOption) (*sftp.Client, error) {
+	ch, err := c.OpenSubsystem(ctx, "sftp")
+	if err != nil {
+		return nil, err
+	}
+	type opened struct {
+		client *sftp.Client
+		err    error
+	}
+	result := make(chan opened)
+	go func() {
+		client, err := sftp.NewClientPipe(ch, ch, opts...)
+		select {
+		case result <- opened{client, err}:
+		case <-ctx.Done():
+			if err == nil {
+				client.Close()
+			}
+		}
+	}()
+	select {
+	case <-ctx.Done():
+		go ch.Close() // may wait for a link that is stuck
+		return nil, fmt.Errorf("open subsystem sftp on %s: %w", c.HostPort(), context.Cause(ctx))
+	case r := <-result:
+		if r.err == nil {
+			return r.client, nil
+		}
+		_ = ch.Close()
+		if lost := c.lost(r.err); lost != nil {
+			return nil, fmt.Errorf("open subsystem sftp on %s: %w", c.HostPort(), lost)
+		}
+		return nil, &SessionError{Host: c.HostPort(), What: "subsystem sftp", Err: r.err}
+	}
+}
