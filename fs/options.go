@@ -1,0 +1,61 @@
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"bundlefs/fs/vfs"
+)
+
+// Conn is an SSH connection; *remote.Client is one.
+type Conn = vfs.Conn
+
+// Status is the state of a mount.
+type Status = vfs.Status
+
+// Progress tells how far a barrier has come.
+type Progress = vfs.Progress
+
+// Options configure a mount.
+type Options struct {
+	// Dial opens the connection; it is called again after each loss.
+	Dial func(ctx context.Context) (Conn, error)
+	// Root is the folder on the node, relative to the user's home; "" is the home.
+	Root string
+	// Name is the source that the table of mounts shows, as "user@host:dir".
+	Name string
+
+	// EntryTimeout, AttrTimeout and NegativeTimeout say for how long the kernel
+	// keeps a name, attributes, and that a name does not exist. Zero means that
+	// it asks each time.
+	EntryTimeout, AttrTimeout, NegativeTimeout time.Duration
+
+	ReadOnly bool
+	// AllowOther lets all users in, AllowRoot the mounting user and root; the
+	// default is the mounting user alone.
+	AllowOther, AllowRoot bool
+	// DefaultPermissions makes the kernel check permissions by the attributes shown.
+	DefaultPermissions bool
+	// UID and GID, if not nil, are shown as the owner of everything.
+	UID, GID *uint32
+	// Umask, if not nil, takes bits away from the permissions shown.
+	Umask *uint32
+
+	// Sessions is the number of SFTP sessions; 0 means 4.
+	Sessions int
+	// Timeout is how long a request waits for the node; 0 means 30 s, less than
+	// 0 for ever.
+	Timeout time.Duration
+
+	// MountOptions are passed to the kernel or fusermount3 as they are.
+	MountOptions []string
+	// Subtype is the type shown behind "fuse."; "" means bundlefs.
+	Subtype string
+
+	// Debug logs each request.
+	Debug bool
+	// Log gets what happens to the link and errors that reach a program as EIO;
+	// nil discards it.
+	Log *slog.Logger
+}

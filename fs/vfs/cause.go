@@ -1,0 +1,128 @@
+package vfs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/pkg/sftp"
+)
+
+// The functions here find out what a server meant by FAILURE: OpenSSH's answers
+// it for every errno that the draft has no code for (sftp-server.c,
+// errno_to_portable). They ask at most a few questions, and only after a failure.
+
+// whyNotMade explains why a name could not be made.
+func (s *Shared) whyNotMade(ctx context.Context, p string, err error) error {
+	if !isFailure(err) {
+		return err
+	}
+	if _, statErr := s.lstat(ctx, p); statErr == nil {
+		return syscall.EEXIST
+	}
+	return s.whyNotWritten(ctx, path.Dir(p), err)
+}
+
+// whyNotWritten explains why data or a name was not taken: the file system that
+// holds p is full or read-only.
+func (s *Shared) whyNotWritten(ctx context.Context, p string, err error) error {
+	if !isFailure(err) {
+		return err
+	}
+	const readOnly = 1 // SSH2_FXE_STATVFS_ST_RDONLY (OpenSSH, PROTOCOL, section 4.4)
+	v := s.statvfs(ctx, p)
+	switch {
+	case v == nil:
+	case v.Flag&readOnly != 0:
+		return syscall.EROFS
+	case v.Bavail == 0, v.Files > 0 && v.Favail == 0:
+		return syscall.ENOSPC
+	}
+	return err
+}
+
+// statvfs returns nil where the server cannot tell.
+func (s *Shared) statvfs(ctx context.Context, p string) *sftp.StatVFS {
+	v, err := ask(ctx, s.link, func(x *session) (*sftp.StatVFS, error) { return x.StatVFS(p) })
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// whyNotRemoved explains why a name could not be removed by unlink or, with
+// wantDir, by rmdir.
+func (s *Shared) whyNotRemoved(ctx context.Context, p string, wantDir bool, err error) error {
+	if !isFailure(err) && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	st, statErr := s.lstat(ctx, p)
+	if statErr != nil {
+		return err
+	}
+	isDir := st.Mode&TypeMask == TypeDir
+	switch {
+	case isDir && !wantDir:
+		return syscall.EISDIR
+	case !isDir && wantDir:
+		return syscall.ENOTDIR
+	case isFailure(err) && isDir && s.hasEntries(ctx, p):
+		return syscall.ENOTEMPTY
+	}
+	return s.whyNotWritten(ctx, p, err)
+}
+
+func (s *Shared) hasEntries(ctx context.Context, p string) bool {
+	l, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDirContext(ctx, p) })
+	return err == nil && len(l) > 0
+}
+
+// whyNotRenamed explains why a rename was refused.
+func (s *Shared) whyNotRenamed(ctx context.Context, oldPath, newPath string, replace bool, err error) error {
+	if !isFailure(err) {
+		return err
+	}
+	if strings.HasPrefix(newPath, oldPath+"/") {
+		return syscall.EINVAL
+	}
+	from, statErr := s.lstat(ctx, oldPath)
+	if statErr != nil {
+		return statErr
+	}
+	if to, statErr := s.lstat(ctx, newPath); statErr == nil {
+		fromDir, toDir := from.Mode&TypeMask == TypeDir, to.Mode&TypeMask == TypeDir
+		switch {
+		case !replace:
+			return syscall.EEXIST
+		case fromDir && !toDir:
+			return syscall.ENOTDIR
+		case toDir && !fromDir:
+			return syscall.EISDIR
+		case toDir && s.hasEntries(ctx, newPath):
+			return syscall.ENOTEMPTY
+		}
+	}
+	a, b := s.statvfs(ctx, path.Dir(oldPath)), s.statvfs(ctx, path.Dir(newPath))
+	if a != nil && b != nil && a.Fsid != b.Fsid {
+		return syscall.EXDEV
+	}
+	return s.whyNotWritten(ctx, path.Dir(newPath), err)
+}
+
+// whyNotOpened explains why a file could not be opened with the given flags.
+func (s *Shared) whyNotOpened(ctx context.Context, p string, err error) error {
+	if !isFailure(err) {
+		return err
+	}
+	if st, statErr := s.lstat(ctx, p); statErr == nil && st.Mode&TypeMask == TypeDir {
+		return syscall.EISDIR
+	}
+	return s.whyNotWritten(ctx, path.Dir(p), err)
+}
+
+// randomName is a name nobody else will use.
+func randomName() string { return rand.Text() }

@@ -1,0 +1,304 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/sync/semaphore"
+)
+
+// SharedOptions configure a [Shared] file system.
+type SharedOptions struct {
+	// Dial opens the SSH connection, and again after each loss.
+	Dial func(ctx context.Context) (Conn, error)
+	// Root is the folder on the node that becomes the root; relative to the
+	// user's home, which "" means.
+	Root string
+	// NameTimeout, AttrTimeout and NegativeTimeout say for how long a name, its
+	// attributes, and that a name does not exist may be taken as true.
+	NameTimeout, AttrTimeout, NegativeTimeout time.Duration
+	// UID and GID, if not nil, are shown as the owner of everything.
+	UID, GID *uint32
+	// Umask, if not nil, takes these bits away from the permissions shown.
+	Umask *uint32
+	// Sessions is the number of SFTP sessions; 0 means 4.
+	Sessions int
+	// Timeout is how long a request waits for the node before it fails with
+	// ETIMEDOUT; 0 means 30 s, less than 0 for ever.
+	Timeout time.Duration
+	// Log gets what happens to the link; nil discards it.
+	Log *slog.Logger
+}
+
+// Shared is the file system in shared mode: see the package's documentation.
+type Shared struct {
+	o     SharedOptions
+	link  *transport
+	tree  *tree
+	log   *slog.Logger
+	names *semaphore.Weighted // "Shared.renames" of the lock order
+
+	mu         sync.Mutex // guards the tables of handles
+	lastHandle Handle
+	files      map[Handle]*openFile
+	dirs       map[Handle]*openDir
+}
+
+var _ FileSystem = (*Shared)(nil)
+
+// NewShared connects to the node and finds the root folder. Its errors are those
+// of Dial, or say what is wrong with the folder.
+func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Sessions == 0 {
+		o.Sessions = defaultSessions
+	}
+	switch {
+	case o.Timeout == 0:
+		o.Timeout = defaultTimeout
+	case o.Timeout < 0:
+		o.Timeout = 0
+	}
+	link, err := connect(ctx, o.Dial, o.Sessions, o.Timeout, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	root, err := findRoot(ctx, link, o.Root)
+	if err != nil {
+		link.close()
+		return nil, err
+	}
+	return &Shared{
+		o: o, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
+		files: map[Handle]*openFile{}, dirs: map[Handle]*openDir{},
+	}, nil
+}
+
+// findRoot makes the root's path absolute and proves that it is a folder.
+func findRoot(ctx context.Context, link *transport, root string) (string, error) {
+	show := root
+	if root == "" {
+		root, show = ".", "the home folder"
+	}
+	abs, err := ask(ctx, link, func(s *session) (string, error) {
+		abs, err := s.RealPath(root)
+		if err != nil {
+			return "", err
+		}
+		info, err := s.Stat(abs)
+		if err == nil && !info.IsDir() {
+			err = syscall.ENOTDIR
+		}
+		return abs, err
+	})
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("%s does not exist on the node: %w", show, syscall.ENOENT)
+	case err != nil:
+		return "", fmt.Errorf("%s on the node: %w", show, err)
+	case !path.IsAbs(abs):
+		return "", fmt.Errorf("%s on the node: the server gave %q as its absolute path", show, abs)
+	}
+	return abs, nil
+}
+
+// Close implements [FileSystem].
+func (s *Shared) Close() error {
+	s.link.close()
+	return nil
+}
+
+// Sync implements [FileSystem]. There is nothing to wait for: each write has
+// waited for its own data.
+func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error { return ctx.Err() }
+
+// Status implements [FileSystem].
+func (s *Shared) Status() Status {
+	st := Status{Mode: "shared", Inodes: s.tree.size()}
+	c, err, _ := s.link.state()
+	if c != nil && !c.isLost() {
+		st.Connected, st.Sessions = true, len(c.sessions)
+	} else if err != nil {
+		st.LinkError = err.Error()
+	}
+	s.mu.Lock()
+	st.Open = len(s.files) + len(s.dirs)
+	s.mu.Unlock()
+	return st
+}
+
+// Forget implements [FileSystem].
+func (s *Shared) Forget(ino Ino, n uint64) { s.tree.forget(ino, n) }
+
+// Statfs implements [FileSystem]; a server without statvfs@openssh.com gets
+// figures that stand in nobody's way, as in sshfs.
+func (s *Shared) Statfs(ctx context.Context) (StatFS, error) {
+	v, err := ask(ctx, s.link, func(x *session) (*sftp.StatVFS, error) {
+		if _, ok := x.HasExtension("statvfs@openssh.com"); !ok {
+			return nil, nil
+		}
+		return x.StatVFS(s.tree.root)
+	})
+	if err != nil {
+		return StatFS{}, &Error{"statfs", s.tree.root, err}
+	}
+	if v == nil {
+		const fragments = 1 << 40 / 512
+		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
+			Files: 1 << 30, FilesFree: 1 << 30, NameMax: 255}, nil
+	}
+	return StatFS{
+		BlockSize: uint32(v.Bsize), FragmentSize: uint32(v.Frsize), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
+		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(v.Namemax),
+	}, nil
+}
+
+// holdPath locks the name of n and returns its path; release unlocks. While it is
+// held, the path stays n's as far as this mount is concerned.
+func (s *Shared) holdPath(ctx context.Context, n *node) (p string, release func(), err error) {
+	if err := rlock(ctx, s.names); err != nil {
+		return "", nil, err
+	}
+	for {
+		parent := s.tree.parent(n)
+		if parent == nil {
+			if n.ino == RootIno {
+				return s.tree.root, func() { s.names.Release(1) }, nil
+			}
+			s.names.Release(1)
+			return "", nil, syscall.ENOENT
+		}
+		if err := rlock(ctx, parent.names); err != nil {
+			s.names.Release(1)
+			return "", nil, err
+		}
+		p, ok := s.tree.path(n)
+		if ok && s.tree.parent(n) == parent {
+			return p, func() { parent.names.Release(1); s.names.Release(1) }, nil
+		}
+		parent.names.Release(1) // moved meanwhile
+	}
+}
+
+// holdChild locks the names of the folder dir, alone if change is set, and
+// returns the path of name in it.
+func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change bool) (n *node, p string, release func(), err error) {
+	if err := checkName(name); err != nil {
+		return nil, "", nil, err
+	}
+	if n, err = s.tree.get(dir); err != nil {
+		return nil, "", nil, err
+	}
+	if n.mode != TypeDir {
+		return nil, "", nil, syscall.ENOTDIR
+	}
+	if err := rlock(ctx, s.names); err != nil {
+		return nil, "", nil, err
+	}
+	units := int64(1)
+	if change {
+		units = allNames
+	}
+	if err := n.names.Acquire(ctx, units); err != nil {
+		s.names.Release(1)
+		return nil, "", nil, err
+	}
+	release = func() { n.names.Release(units); s.names.Release(1) }
+	p, ok := s.tree.path(n)
+	if !ok {
+		release()
+		return nil, "", nil, syscall.ENOENT
+	}
+	return n, path.Join(p, name), release, nil
+}
+
+// maxName is the longest name Linux file systems take (NAME_MAX). A server
+// answers a longer one with BAD_MESSAGE, and some end the session.
+const maxName = 255
+
+func checkName(name string) error {
+	switch {
+	case len(name) > maxName:
+		return syscall.ENAMETOOLONG
+	case !sane(name):
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// sane reports whether a name can be one entry of a folder. The node's listings
+// are held against it as well.
+func sane(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
+}
+
+// attr turns what the server says of n into attributes.
+func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
+	a := s.listed(st)
+	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
+	return a
+}
+
+// listed turns attributes of the wire into ours, without inode number and links.
+func (s *Shared) listed(st *sftp.FileStat) Attr {
+	a := Attr{
+		Mode: st.Mode, Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
+		Atime: int64(st.Atime) * int64(time.Second), Mtime: int64(st.Mtime) * int64(time.Second),
+	}
+	if a.Mode&TypeMask == 0 { // a server may leave the type out
+		a.Mode |= TypeRegular
+	}
+	a.Size = min(a.Size, 1<<63-1) // an offset of the kernel is signed
+	a.Ctime = a.Mtime
+	if s.o.UID != nil {
+		a.UID = *s.o.UID
+	}
+	if s.o.GID != nil {
+		a.GID = *s.o.GID
+	}
+	if s.o.Umask != nil {
+		a.Mode &^= *s.o.Umask & 0o777
+	}
+	return a
+}
+
+func (s *Shared) entry(a Attr) Entry {
+	return Entry{Attr: a, NameValid: s.o.NameTimeout, AttrValid: s.o.AttrTimeout}
+}
+
+// lstat asks for the attributes of a path.
+func (s *Shared) lstat(ctx context.Context, p string) (*sftp.FileStat, error) {
+	return ask(ctx, s.link, func(x *session) (*sftp.FileStat, error) {
+		info, err := x.Lstat(p)
+		if err != nil {
+			return nil, err
+		}
+		return fileStat(info)
+	})
+}
+
+func fileStat(info os.FileInfo) (*sftp.FileStat, error) {
+	st, ok := info.Sys().(*sftp.FileStat)
+	if !ok {
+		return nil, fmt.Errorf("attributes of type %T", info.Sys())
+	}
+	return st, nil
+}
+
+// wireTime is a time as SFTP carries it: whole seconds in 32 bits, what does not
+// fit cut off at the ends.
+func wireTime(ns int64) uint32 {
+	sec := ns / int64(time.Second)
+	return uint32(max(0, min(sec, 1<<32-1)))
+}

@@ -1,0 +1,177 @@
+package vfs
+
+import (
+	"context"
+	"os"
+	"syscall"
+
+	"github.com/pkg/sftp"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// Getattr implements [FileSystem]. With a handle the open file is asked, which
+// may have lost its name; otherwise the path.
+func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return Entry{}, &Error{"stat", "", err}
+	}
+	if f := s.file(h); f != nil && f.usable() {
+		return s.fstat(ctx, n, f)
+	}
+	p, release, err := s.holdPath(ctx, n)
+	if err != nil {
+		if f := s.tree.anyOpen(n, false); f != nil && f.usable() {
+			return s.fstat(ctx, n, f)
+		}
+		return Entry{}, &Error{"stat", "", err}
+	}
+	defer release()
+	st, err := s.lstat(ctx, p)
+	if err != nil {
+		return Entry{}, &Error{"stat", p, err}
+	}
+	if st.Mode&TypeMask != n.mode && st.Mode&TypeMask != 0 {
+		return Entry{}, &Error{"stat", p, syscall.ESTALE} // replaced on the node
+	}
+	return s.entry(s.attr(n, st)), nil
+}
+
+func (s *Shared) fstat(ctx context.Context, n *node, f *openFile) (Entry, error) {
+	st, err := on(ctx, s.link, f.session, func() (*sftp.FileStat, error) {
+		info, err := f.remote.Stat()
+		if err != nil {
+			return nil, err
+		}
+		return fileStat(info)
+	}, nil)
+	if err != nil {
+		return Entry{}, &Error{"fstat", f.path, err}
+	}
+	return s.entry(s.attr(n, st)), nil
+}
+
+// Setattr implements [FileSystem].
+func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (Entry, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return Entry{}, &Error{"setattr", "", err}
+	}
+	f := s.file(h)
+	if f == nil || !f.usable() || set.Size != nil && !f.writable {
+		f = s.tree.anyOpen(n, set.Size != nil)
+	}
+	p, release, err := s.holdPath(ctx, n)
+	if err != nil {
+		if f == nil || !f.usable() {
+			return Entry{}, &Error{"setattr", "", err}
+		}
+		return s.setOpen(ctx, n, f, set)
+	}
+	defer release()
+	// A file open for writing may be cut though its permissions forbid it by now.
+	if set.Size != nil && f != nil && f.usable() && f.writable {
+		if err := s.truncate(ctx, f, *set.Size); err != nil {
+			return Entry{}, err
+		}
+		set.Size = nil
+	}
+	if err := s.setPath(ctx, n, p, set); err != nil {
+		return Entry{}, &Error{"setattr", p, err}
+	}
+	st, err := s.lstat(ctx, p)
+	if err != nil {
+		return Entry{}, &Error{"stat", p, err}
+	}
+	return s.entry(s.attr(n, st)), nil
+}
+
+// setPath changes the attributes of a path, whose lock is held, in one request.
+func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) error {
+	isLink := n.mode == TypeSymlink
+	if isLink && set.Mode != nil {
+		return syscall.EOPNOTSUPP // as chmod of a link on Linux
+	}
+	a := sftpwire.Attrs{Size: set.Size, Permissions: set.Mode, UID: set.UID, GID: set.GID}
+	if set.Atime != nil {
+		sec := wireTime(*set.Atime)
+		a.Atime = &sec
+	}
+	if set.Mtime != nil {
+		sec := wireTime(*set.Mtime)
+		a.Mtime = &sec
+	}
+	// SFTP knows the owner only with the group and one time only with the other.
+	if (a.UID == nil) != (a.GID == nil) || (a.Atime == nil) != (a.Mtime == nil) {
+		st, err := s.lstat(ctx, p)
+		if err != nil {
+			return err
+		}
+		if a.UID == nil && a.GID != nil {
+			a.UID = &st.UID
+		}
+		if a.GID == nil && a.UID != nil {
+			a.GID = &st.GID
+		}
+		if a.Atime == nil && a.Mtime != nil {
+			a.Atime = &st.Atime
+		}
+		if a.Mtime == nil && a.Atime != nil {
+			a.Mtime = &st.Mtime
+		}
+	}
+	if a == (sftpwire.Attrs{}) {
+		return nil
+	}
+	return s.setstat(ctx, p, isLink, a)
+}
+
+// setstat sets attributes of a path; of a link itself if isLink is set.
+func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.Attrs) error {
+	_, err := ask(ctx, s.link, func(x *session) (struct{}, error) {
+		wire := x.conn.wire
+		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
+			return struct{}{}, syscall.EOPNOTSUPP
+		}
+		return struct{}{}, wire.Setstat(ctx, p, a, isLink)
+	})
+	return s.whyNotWritten(ctx, p, err)
+}
+
+// setOpen changes the attributes of an open file that has no name any more.
+func (s *Shared) setOpen(ctx context.Context, n *node, f *openFile, set SetAttr) (Entry, error) {
+	if set.Size != nil {
+		if err := s.truncate(ctx, f, *set.Size); err != nil {
+			return Entry{}, err
+		}
+	}
+	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
+		if set.Mode != nil {
+			if err := f.remote.Chmod(os.FileMode(*set.Mode & 0o777)); err != nil {
+				return struct{}{}, err
+			}
+		}
+		if set.UID != nil && set.GID != nil {
+			return struct{}{}, f.remote.Chown(int(*set.UID), int(*set.GID))
+		}
+		if set.UID != nil || set.GID != nil || set.Atime != nil || set.Mtime != nil {
+			return struct{}{}, syscall.EOPNOTSUPP // nothing left by which to ask for the other half
+		}
+		return struct{}{}, nil
+	}, nil)
+	if err != nil {
+		return Entry{}, &Error{"setattr", f.path, err}
+	}
+	return s.fstat(ctx, n, f)
+}
+
+func (s *Shared) truncate(ctx context.Context, f *openFile, size uint64) error {
+	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
+		return struct{}{}, f.remote.Truncate(int64(size))
+	}, nil)
+	if err != nil {
+		return &Error{"truncate", f.path, s.whyNotWritten(ctx, f.path, err)}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package vfs
+
+import (
+	"context"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// openDir is an open folder: a listing taken at one moment.
+type openDir struct {
+	node *node
+
+	mu      sync.Mutex // guards the listing; held while it is taken
+	read    bool
+	entries []DirEntry
+}
+
+func (s *Shared) dir(h Handle) *openDir {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dirs[h]
+}
+
+// OpenDir implements [FileSystem]; nothing is asked before the first ReadDir.
+func (s *Shared) OpenDir(ctx context.Context, ino Ino) (Opened, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return Opened{}, &Error{"opendir", "", err}
+	}
+	if n.mode != TypeDir {
+		return Opened{}, &Error{"opendir", "", syscall.ENOTDIR}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastHandle++
+	s.dirs[s.lastHandle] = &openDir{node: n}
+	return Opened{Handle: s.lastHandle}, nil
+}
+
+// ReadDir implements [FileSystem].
+func (s *Shared) ReadDir(ctx context.Context, h Handle, again bool) ([]DirEntry, error) {
+	d := s.dir(h)
+	if d == nil {
+		return nil, &Error{"readdir", "", syscall.EBADF}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.read || again {
+		entries, err := s.list(ctx, d.node)
+		if err != nil {
+			return nil, err
+		}
+		d.entries, d.read = entries, true
+	}
+	return d.entries, nil
+}
+
+// list asks for the entries of a folder. What cannot be a name is left out: a
+// server that sends it is broken or means harm.
+func (s *Shared) list(ctx context.Context, n *node) ([]DirEntry, error) {
+	p, release, err := s.holdPath(ctx, n)
+	if err != nil {
+		return nil, &Error{"readdir", "", err}
+	}
+	defer release()
+	infos, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDirContext(ctx, p) })
+	if err != nil {
+		return nil, &Error{"readdir", p, err}
+	}
+	entries := make([]DirEntry, 0, len(infos))
+	for _, info := range infos {
+		if !sane(info.Name()) || len(info.Name()) > maxName {
+			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", info.Name())
+			continue
+		}
+		st, err := fileStat(info)
+		if err != nil {
+			return nil, &Error{"readdir", p, err}
+		}
+		e := DirEntry{Name: info.Name(), Attr: s.listed(st)}
+		if known := s.tree.child(n, e.Name); known != nil && known.mode == e.Attr.Mode&TypeMask {
+			e.Attr.Ino, e.Attr.Nlink = known.ino, s.tree.nlink(known)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Instantiate implements [FileSystem].
+func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
+	d := s.dir(h)
+	if d == nil {
+		return Entry{}, false
+	}
+	n := s.tree.remember(d.node, e.Name, e.Attr.Mode)
+	a := e.Attr
+	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
+	return s.entry(a), true
+}
+
+// ReleaseDir implements [FileSystem].
+func (s *Shared) ReleaseDir(h Handle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dirs, h)
+}

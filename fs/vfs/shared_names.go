@@ -1,0 +1,283 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// Lookup implements [FileSystem].
+func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, error) {
+	dir, p, release, err := s.holdChild(ctx, parent, name, false)
+	if err != nil {
+		return Entry{}, &Error{"lookup", name, err}
+	}
+	defer release()
+	return s.find(ctx, dir, name, p)
+}
+
+// find asks for a name whose lock is held and remembers it.
+func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, error) {
+	st, err := s.lstat(ctx, p)
+	if errors.Is(err, os.ErrNotExist) {
+		s.tree.unlink(dir, name)
+		return Entry{NameValid: s.o.NegativeTimeout}, &Error{"lookup", p, err}
+	}
+	if err != nil {
+		return Entry{}, &Error{"lookup", p, err}
+	}
+	a := s.listed(st)
+	n := s.tree.remember(dir, name, a.Mode)
+	return s.entry(s.attr(n, st)), nil
+}
+
+// Mkdir implements [FileSystem].
+func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32) (Entry, error) {
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return Entry{}, &Error{"mkdir", name, err}
+	}
+	defer release()
+	err = s.change(ctx, func(x *session) error { return x.Mkdir(p) })
+	if err != nil {
+		return Entry{}, &Error{"mkdir", p, s.whyNotMade(ctx, p, err)}
+	}
+	// The server's umask has had its say; the caller's has been applied by the kernel.
+	if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
+		return Entry{}, &Error{"mkdir", p, err}
+	}
+	return s.find(ctx, dir, name, p)
+}
+
+// Symlink implements [FileSystem].
+func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (Entry, error) {
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return Entry{}, &Error{"symlink", name, err}
+	}
+	defer release()
+	err = s.change(ctx, func(x *session) error { return x.Symlink(target, p) })
+	if err != nil {
+		return Entry{}, &Error{"symlink", p, s.whyNotMade(ctx, p, err)}
+	}
+	return s.find(ctx, dir, name, p)
+}
+
+// Link implements [FileSystem].
+func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return Entry{}, &Error{"link", name, err}
+	}
+	if n.mode == TypeDir {
+		return Entry{}, &Error{"link", name, syscall.EPERM}
+	}
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return Entry{}, &Error{"link", name, err}
+	}
+	defer release()
+	// The lock on the name's folder is held; the other folder's is not taken, as
+	// it may be the same one. The kernel keeps renames of the old name away.
+	old, ok := s.tree.path(n)
+	if !ok {
+		return Entry{}, &Error{"link", p, syscall.ENOENT}
+	}
+	err = s.change(ctx, func(x *session) error {
+		if _, ok := x.HasExtension("hardlink@openssh.com"); !ok {
+			return syscall.EPERM // as link(2) where links cannot be made
+		}
+		return x.Link(old, p)
+	})
+	if err != nil {
+		return Entry{}, &Error{"link", p, s.whyNotMade(ctx, p, err)}
+	}
+	st, err := s.lstat(ctx, p)
+	if err != nil {
+		return Entry{}, &Error{"link", p, err}
+	}
+	s.tree.link(n, dir, name)
+	return s.entry(s.attr(n, st)), nil
+}
+
+// Unlink implements [FileSystem].
+func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return &Error{"unlink", name, err}
+	}
+	defer release()
+	err = s.change(ctx, func(x *session) error { return x.conn.wire.Remove(ctx, p) })
+	if err != nil {
+		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
+	}
+	s.tree.unlink(dir, name)
+	return nil
+}
+
+// Rmdir implements [FileSystem].
+func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return &Error{"rmdir", name, err}
+	}
+	defer release()
+	err = s.change(ctx, func(x *session) error { return x.RemoveDirectory(p) })
+	if err != nil {
+		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}
+	}
+	s.tree.unlink(dir, name)
+	return nil
+}
+
+// Rename implements [FileSystem].
+func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newParent Ino, newName string, mode RenameMode) error {
+	from, to, release, err := s.holdRename(ctx, oldParent, oldName, newParent, newName)
+	if err != nil {
+		return &Error{"rename", oldName + " to " + newName, err}
+	}
+	defer release()
+	oldPath, ok1 := s.tree.path(from)
+	newPath, ok2 := s.tree.path(to)
+	if !ok1 || !ok2 {
+		return &Error{"rename", oldName + " to " + newName, syscall.ENOENT}
+	}
+	oldPath, newPath = path.Join(oldPath, oldName), path.Join(newPath, newName)
+	if mode == RenameNoReplace {
+		err = s.renameNew(ctx, oldPath, newPath)
+	} else {
+		err = s.renameOver(ctx, oldPath, newPath)
+	}
+	if err != nil {
+		return &Error{"rename", oldPath + " to " + newPath, err}
+	}
+	s.tree.rename(from, oldName, to, newName)
+	return nil
+}
+
+// holdRename locks the names of both folders, and everybody else's paths if a
+// folder is moved, since they may lead through it.
+func (s *Shared) holdRename(ctx context.Context, oldParent Ino, oldName string, newParent Ino, newName string) (from, to *node, release func(), err error) {
+	for _, name := range []string{oldName, newName} {
+		if err := checkName(name); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if from, err = s.tree.get(oldParent); err != nil {
+		return nil, nil, nil, err
+	}
+	if to, err = s.tree.get(newParent); err != nil {
+		return nil, nil, nil, err
+	}
+	if from.mode != TypeDir || to.mode != TypeDir {
+		return nil, nil, nil, syscall.ENOTDIR
+	}
+	moved := s.tree.child(from, oldName)
+	all := int64(1)
+	if moved == nil || moved.mode == TypeDir {
+		all = allNames
+	}
+	if err := s.names.Acquire(ctx, all); err != nil {
+		return nil, nil, nil, err
+	}
+	first, second := from, to
+	if first.ino > second.ino {
+		first, second = second, first
+	}
+	if err := lock(ctx, first.names); err != nil {
+		s.names.Release(all)
+		return nil, nil, nil, err
+	}
+	if second != first {
+		if err := lock(ctx, second.names); err != nil {
+			first.names.Release(allNames)
+			s.names.Release(all)
+			return nil, nil, nil, err
+		}
+	}
+	return from, to, func() {
+		if second != first {
+			second.names.Release(allNames)
+		}
+		first.names.Release(allNames)
+		s.names.Release(all)
+	}, nil
+}
+
+// renameNew renames to a name that must not exist. SSH_FXP_RENAME refuses an
+// existing one (draft, section 6.5).
+func (s *Shared) renameNew(ctx context.Context, oldPath, newPath string) error {
+	err := s.change(ctx, func(x *session) error {
+		if _, err := x.Lstat(newPath); err == nil {
+			return syscall.EEXIST
+		}
+		return x.Rename(oldPath, newPath)
+	})
+	return s.whyNotRenamed(ctx, oldPath, newPath, false, err)
+}
+
+// renameOver renames and replaces: in one moment by posix-rename@openssh.com.
+// Without it the old file is moved aside first, brought back if that fails.
+func (s *Shared) renameOver(ctx context.Context, oldPath, newPath string) error {
+	err := s.change(ctx, func(x *session) error {
+		if _, ok := x.HasExtension("posix-rename@openssh.com"); ok {
+			return x.PosixRename(oldPath, newPath)
+		}
+		err := x.Rename(oldPath, newPath)
+		if !isFailure(err) {
+			return err
+		}
+		target, statErr := x.Lstat(newPath)
+		if statErr != nil || target.IsDir() {
+			return err
+		}
+		aside := path.Join(path.Dir(newPath), ".bundlefs-"+randomName())
+		if err := x.Rename(newPath, aside); err != nil {
+			return err
+		}
+		if err := x.Rename(oldPath, newPath); err != nil {
+			return errors.Join(err, x.Rename(aside, newPath))
+		}
+		return x.conn.wire.Remove(ctx, aside)
+	})
+	return s.whyNotRenamed(ctx, oldPath, newPath, true, err)
+}
+
+// Readlink implements [FileSystem].
+func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return "", &Error{"readlink", "", err}
+	}
+	p, release, err := s.holdPath(ctx, n)
+	if err != nil {
+		return "", &Error{"readlink", "", err}
+	}
+	defer release()
+	target, err := ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p) })
+	if isFailure(err) {
+		err = syscall.EINVAL // it is no link (any more)
+	}
+	if err == nil && (target == "" || len(target) >= maxPath || strings.Contains(target, "\x00")) {
+		err = syscall.EIO
+	}
+	if err != nil {
+		return "", &Error{"readlink", p, err}
+	}
+	return target, nil
+}
+
+// maxPath is the longest target of a symbolic link Linux takes, with its NUL (PATH_MAX).
+const maxPath = 4096
+
+// change runs a request that changes names, once: when the link is lost under
+// it, nobody knows whether it was done.
+func (s *Shared) change(ctx context.Context, request func(x *session) error) error {
+	_, err := once(ctx, s.link, func(x *session) (struct{}, error) { return struct{}{}, request(x) }, nil)
+	return err
+}

@@ -1,0 +1,378 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pkg/sftp"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// Conn is an SSH connection: sessions of a subsystem are opened over it.
+// *remote.Client is one.
+type Conn interface {
+	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
+	Done() <-chan struct{} // closed when the connection is lost
+	Close() error
+}
+
+const (
+	defaultSessions = 4
+	defaultTimeout  = 30 * time.Second
+
+	// interruptGrace is how long an interrupted request may still be answered.
+	// Programs are interrupted all the time (Go's scheduler signals itself), and
+	// an answer within this time spares them a mkdir that was done and yet
+	// reported as EINTR.
+	interruptGrace = time.Second
+
+	backoffFirst = 250 * time.Millisecond
+	backoffMost  = 30 * time.Second
+
+	// basePacket is the data per request every server must take; a server that
+	// announces more gets up to maxData.
+	basePacket = 32 << 10
+	maxData    = 256<<10 - 1024
+)
+
+// errLost is the cause where a connection ended under a request.
+var errLost = errors.New("connection to the node lost")
+
+// errClosed is the cause after Close.
+var errClosed = errors.New("file system is closed")
+
+// transport keeps a connection to the node: dialled again after a loss, with
+// growing pauses, for as long as the file system is open.
+type transport struct {
+	dial    func(ctx context.Context) (Conn, error)
+	want    int // sessions
+	timeout time.Duration
+	log     *slog.Logger
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+
+	mu      sync.Mutex    // guards what follows
+	current *connection   // nil while there is none
+	changed chan struct{} // closed and renewed when current or lastErr changes
+	lastErr error         // why there is none
+}
+
+// connection is one SSH connection with its sessions.
+type connection struct {
+	conn     Conn
+	sessions []*session
+	wire     *sftpwire.Session
+	data     int // bytes of data in one request
+	lost     chan struct{}
+	lose     sync.Once
+}
+
+// session is one SFTP session.
+type session struct {
+	*sftp.Client
+	conn     *connection
+	inflight atomic.Int64
+}
+
+// connect makes the first connection; its failure is the caller's.
+func connect(ctx context.Context, dial func(context.Context) (Conn, error), want int, timeout time.Duration, log *slog.Logger) (*transport, error) {
+	t := &transport{dial: dial, want: want, timeout: timeout, log: log, changed: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	c, err := t.open(ctx)
+	if err != nil {
+		t.cancel()
+		return nil, err
+	}
+	t.current = c
+	t.tasks.Go(t.keep)
+	return t, nil
+}
+
+// open dials once and opens the sessions.
+func (t *transport) open(ctx context.Context) (*connection, error) {
+	conn, err := t.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{})}
+	if err := c.openSessions(ctx, t.want); err != nil {
+		c.close()
+		return nil, err
+	}
+	for _, s := range c.sessions {
+		t.tasks.Go(func() { s.Wait(); c.fail() })
+	}
+	return c, nil
+}
+
+// openSessions opens the codec's session, which tells how large packets may be,
+// and then the others side by side.
+func (c *connection) openSessions(ctx context.Context, want int) error {
+	ch, err := c.conn.OpenSubsystem(ctx, "sftp")
+	if err != nil {
+		return fmt.Errorf("open sftp session: %w", err)
+	}
+	if c.wire, err = sftpwire.New(ctx, ch); err != nil {
+		return err
+	}
+	limits, err := c.wire.Limits(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the limits of sftp: %w", err)
+	}
+	if n := min(limits.Read, limits.Write); n > basePacket {
+		c.data = int(min(n, maxData))
+	}
+	type opened struct {
+		client *sftp.Client
+		err    error
+	}
+	results := make(chan opened, want)
+	for range want {
+		go func() {
+			client, err := openClient(ctx, c.conn, c.data)
+			results <- opened{client, err}
+		}()
+	}
+	// A server may allow fewer sessions (MaxSessions of sshd): one is enough.
+	var failed error
+	for range want {
+		r := <-results
+		if r.err != nil {
+			failed = r.err
+			continue
+		}
+		c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
+	}
+	if len(c.sessions) == 0 {
+		return fmt.Errorf("open sftp session: %w", failed)
+	}
+	return nil
+}
+
+func openClient(ctx context.Context, conn Conn, data int) (*sftp.Client, error) {
+	ch, err := conn.OpenSubsystem(ctx, "sftp")
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { ch.Close() })
+	defer stop()
+	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(data), sftp.MaxConcurrentRequestsPerFile(128))
+	if err != nil {
+		ch.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// fail marks the connection as lost: all its sessions end.
+func (c *connection) fail() { c.lose.Do(func() { close(c.lost) }) }
+
+func (c *connection) isLost() bool {
+	select {
+	case <-c.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *connection) close() {
+	c.fail()
+	if c.wire != nil {
+		c.wire.Close()
+	}
+	c.conn.Close()
+	for _, s := range c.sessions {
+		s.Client.Close()
+	}
+}
+
+// pick returns the session with the fewest requests under way.
+func (c *connection) pick() *session {
+	best := c.sessions[0]
+	for _, s := range c.sessions[1:] {
+		if s.inflight.Load() < best.inflight.Load() {
+			best = s
+		}
+	}
+	return best
+}
+
+// keep waits for the loss of each connection and makes the next.
+func (t *transport) keep() {
+	for {
+		t.mu.Lock()
+		c := t.current
+		t.mu.Unlock()
+		select {
+		case <-t.ctx.Done():
+			c.close()
+			return
+		case <-c.lost:
+		case <-c.conn.Done():
+		}
+		t.set(nil, errLost)
+		c.close()
+		t.log.Warn("connection to the node lost, connecting again")
+		if c = t.reopen(); c == nil {
+			return
+		}
+		t.set(c, nil)
+		t.log.Info("connected again")
+	}
+}
+
+// reopen dials until it succeeds, or returns nil after Close.
+func (t *transport) reopen() *connection {
+	pause := backoffFirst
+	for {
+		c, err := t.open(t.ctx)
+		if err == nil {
+			return c
+		}
+		if t.ctx.Err() != nil {
+			return nil
+		}
+		t.set(nil, err)
+		t.log.Warn("cannot connect to the node", "error", err, "again_in", pause)
+		// Jitter keeps many mounts from coming back in the same moment.
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-t.ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, backoffMost)
+	}
+}
+
+func (t *transport) set(c *connection, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.current, t.lastErr = c, err
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// state returns the connection if there is one, and why there is none.
+func (t *transport) state() (*connection, error, <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.current, t.lastErr, t.changed
+}
+
+// get waits for a connection, at most for the timeout.
+func (t *transport) get(ctx context.Context) (*connection, error) {
+	var limit <-chan time.Time
+	for {
+		c, lastErr, changed := t.state()
+		if c != nil && !c.isLost() {
+			return c, nil
+		}
+		if limit == nil {
+			timer, stop := t.timer()
+			defer stop()
+			limit = timer
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.ctx.Done():
+			return nil, errClosed
+		case <-limit:
+			return nil, fmt.Errorf("%w: %w", context.DeadlineExceeded, errors.Join(errLost, lastErr))
+		}
+	}
+}
+
+// timer runs for the timeout of a request; never, if that is zero.
+func (t *transport) timer() (<-chan time.Time, func()) {
+	if t.timeout == 0 {
+		return nil, func() {}
+	}
+	timer := time.NewTimer(t.timeout)
+	return timer.C, func() { timer.Stop() }
+}
+
+func (t *transport) close() {
+	t.cancel()
+	t.tasks.Wait()
+}
+
+// on runs one blocking request of pkg/sftp, which knows no contexts, on session
+// s in such a way that the caller can leave: when ctx ends, or after the
+// timeout. late, if not nil, is given what comes back when nobody waits any more.
+func on[T any](ctx context.Context, t *transport, s *session, request func() (T, error), late func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	answer := make(chan result, 1)
+	s.inflight.Add(1)
+	go func() {
+		v, err := request()
+		s.inflight.Add(-1)
+		answer <- result{v, err}
+	}()
+	limit, stop := t.timer()
+	defer stop()
+	var err error
+	select {
+	case r := <-answer:
+		return r.value, r.err
+	case <-limit:
+		err = context.DeadlineExceeded
+	case <-ctx.Done():
+		grace := time.NewTimer(interruptGrace)
+		defer grace.Stop()
+		select {
+		case r := <-answer:
+			return r.value, r.err
+		case <-grace.C:
+			err = ctx.Err()
+		}
+	}
+	if late != nil {
+		go func() {
+			if r := <-answer; r.err == nil {
+				late(r.value)
+			}
+		}()
+	}
+	var zero T
+	return zero, err
+}
+
+// ask runs a request that may be repeated when the connection is lost under it.
+func ask[T any](ctx context.Context, t *transport, request func(s *session) (T, error)) (T, error) {
+	for {
+		v, err := once(ctx, t, request, nil)
+		if err == nil || !isLost(err) || t.ctx.Err() != nil {
+			return v, err
+		}
+	}
+}
+
+// once runs a request on any session, one time.
+func once[T any](ctx context.Context, t *transport, request func(s *session) (T, error), late func(T)) (T, error) {
+	c, err := t.get(ctx)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	s := c.pick()
+	v, err := on(ctx, t, s, func() (T, error) { return request(s) }, late)
+	if isLost(err) {
+		c.fail()
+	}
+	return v, err
+}

@@ -1,0 +1,270 @@
+package vfs
+
+import (
+	"context"
+	"path"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// tree holds the inodes that are in use and the names under which they are
+// known. It sends nothing; every method is short.
+type tree struct {
+	mu    sync.Mutex // guards all below and the fields of each node so marked
+	nodes map[Ino]*node
+	last  Ino
+	root  string // path of the root folder on the node
+}
+
+// node is one inode. Its number and type never change: a file that is replaced
+// by a folder is another node.
+type node struct {
+	ino  Ino
+	mode uint32 // type bits
+
+	// names is held by who sends the path of a child of this folder (one unit)
+	// or changes which children it has (all units).
+	names *semaphore.Weighted
+
+	// Guarded by tree.mu:
+	links    []link           // names it has; none when it was removed
+	children map[string]*node // of a folder: those that are known
+	uses     uint64           // lookups not yet forgotten
+	open     []*openFile      // handles on it
+}
+
+// link is one name of a node.
+type link struct {
+	parent *node
+	name   string
+}
+
+func newTree(root string) *tree {
+	t := &tree{nodes: map[Ino]*node{}, last: RootIno, root: root}
+	r := &node{ino: RootIno, mode: TypeDir, uses: 1, names: semaphore.NewWeighted(allNames), children: map[string]*node{}}
+	t.nodes[RootIno] = r
+	return t
+}
+
+// get returns the node with a number, ESTALE if there is none.
+func (t *tree) get(ino Ino) (*node, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[ino]; n != nil {
+		return n, nil
+	}
+	return nil, syscall.ESTALE
+}
+
+// path returns the path of n on the node, by its first name; false if it has none.
+func (t *tree) path(n *node) (string, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pathLocked(n)
+}
+
+func (t *tree) pathLocked(n *node) (string, bool) {
+	var names []string
+	for n.ino != RootIno {
+		if len(n.links) == 0 {
+			return "", false
+		}
+		names = append(names, n.links[0].name)
+		n = n.links[0].parent
+	}
+	p := t.root
+	for i := len(names) - 1; i >= 0; i-- {
+		p = path.Join(p, names[i])
+	}
+	return p, true
+}
+
+// parent is the folder of n's first name, nil if it has none.
+func (t *tree) parent(n *node) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(n.links) == 0 {
+		return nil
+	}
+	return n.links[0].parent
+}
+
+// child returns the known node of a name, or nil.
+func (t *tree) child(parent *node, name string) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return parent.children[name]
+}
+
+// remember gives the name a node of the type in mode, the one it has if that is
+// of the same type, and counts one use of it.
+func (t *tree) remember(parent *node, name string, mode uint32) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := parent.children[name]
+	if n != nil && n.mode != mode&TypeMask {
+		t.unlinkLocked(parent, name)
+		n = nil
+	}
+	if n == nil {
+		t.last++
+		n = &node{ino: t.last, mode: mode & TypeMask}
+		if n.mode == TypeDir {
+			n.names = semaphore.NewWeighted(allNames)
+			n.children = map[string]*node{}
+		}
+		t.nodes[n.ino] = n
+		t.linkLocked(n, parent, name)
+	}
+	n.uses++
+	return n
+}
+
+// link gives n one more name and counts one use.
+func (t *tree) link(n, parent *node, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unlinkLocked(parent, name)
+	t.linkLocked(n, parent, name)
+	n.uses++
+}
+
+// unlink takes a name away. The node lives on while it is in use.
+func (t *tree) unlink(parent *node, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unlinkLocked(parent, name)
+}
+
+// rename moves a name over whatever had the new one.
+func (t *tree) rename(from *node, name string, to *node, newName string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := from.children[name]
+	if n == nil { // never looked up: nothing is known of it
+		t.unlinkLocked(to, newName)
+		return
+	}
+	if to.children[newName] == n { // two names of one file: rename(2) does nothing
+		return
+	}
+	t.unlinkLocked(to, newName)
+	t.linkLocked(n, to, newName)
+	t.dropLinkLocked(n, from, name)
+	delete(from.children, name)
+}
+
+func (t *tree) linkLocked(n, parent *node, name string) {
+	n.links = append(n.links, link{parent, name})
+	parent.children[name] = n
+}
+
+func (t *tree) unlinkLocked(parent *node, name string) {
+	n := parent.children[name]
+	if n == nil {
+		return
+	}
+	delete(parent.children, name)
+	t.dropLinkLocked(n, parent, name)
+	t.reapLocked(n)
+	t.reapLocked(parent)
+}
+
+func (t *tree) dropLinkLocked(n, parent *node, name string) {
+	for i, l := range n.links {
+		if l.parent == parent && l.name == name {
+			n.links = append(n.links[:i:i], n.links[i+1:]...)
+			return
+		}
+	}
+}
+
+// forget takes back uses of a node and drops it when nothing needs it.
+func (t *tree) forget(ino Ino, count uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[ino]
+	if n == nil {
+		return
+	}
+	n.uses -= min(count, n.uses)
+	t.reapLocked(n)
+}
+
+// reapLocked drops n, and its parents, as far as nobody uses them: the kernel
+// may forget a folder before its children.
+func (t *tree) reapLocked(n *node) {
+	for n.ino != RootIno && n.uses == 0 && len(n.children) == 0 && len(n.open) == 0 {
+		if t.nodes[n.ino] != n {
+			return
+		}
+		delete(t.nodes, n.ino)
+		links := n.links
+		n.links = nil
+		if len(links) == 0 {
+			return
+		}
+		for _, l := range links {
+			delete(l.parent.children, l.name)
+		}
+		for _, l := range links[1:] {
+			t.reapLocked(l.parent)
+		}
+		n = links[0].parent
+	}
+}
+
+// nlink is the link count to show: what is known of through this mount.
+func (t *tree) nlink(n *node) uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.mode == TypeDir && len(n.links) > 0 || n.ino == RootIno {
+		return 1 // as file systems do which do not count a folder's subfolders
+	}
+	return uint32(len(n.links))
+}
+
+func (t *tree) addOpen(n *node, f *openFile) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.open = append(n.open, f)
+}
+
+func (t *tree) dropOpen(n *node, f *openFile) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, o := range n.open {
+		if o == f {
+			n.open = append(n.open[:i:i], n.open[i+1:]...)
+			break
+		}
+	}
+	t.reapLocked(n)
+}
+
+// anyOpen returns a handle on n, a writable one if there is one and want asks for it.
+func (t *tree) anyOpen(n *node, writable bool) *openFile {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range n.open {
+		if !writable || f.writable {
+			return f
+		}
+	}
+	return nil
+}
+
+func (t *tree) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.nodes)
+}
+
+// allNames is the weight of excluding everybody else.
+const allNames = 1 << 30
+
+// rlock takes one unit of a name lock, lock all of it; both give up with ctx.
+func rlock(ctx context.Context, s *semaphore.Weighted) error { return s.Acquire(ctx, 1) }
+func lock(ctx context.Context, s *semaphore.Weighted) error  { return s.Acquire(ctx, allNames) }
