@@ -4,7 +4,7 @@
 Besides a failing test these are failures:
   - a test that was skipped: what does not run here does not run anywhere;
   - a process that outlives the tests. This program becomes the subreaper of all it starts (prctl(2)), so that daemons, too, end up as its children;
-  - a FUSE mount that was not there before;
+  - a FUSE mount in the temporary folder or in the user's home that was not there before;
   - anything left in the temporary folder, which is one of its own for this run, and
     anything new in the places of the user's home and of /run where the programs keep state.
 
@@ -14,6 +14,7 @@ import collections
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,14 +27,15 @@ PR_SET_CHILD_SUBREAPER = 36
 GRACE = 5.0
 
 
-def mounts():
-    """The mount points of all FUSE file systems of this mount namespace."""
+def mounts(folders):
+    """The mount points of the FUSE file systems below these folders."""
     found = set()
     with open("/proc/self/mountinfo", errors="surrogateescape") as table:
         for line in table:
             left, _, right = line.partition(" - ")
-            if right.split(" ", 1)[0].startswith("fuse"):
-                found.add(left.split(" ")[4])
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), left.split(" ")[4])
+            if right.startswith("fuse") and any(point.startswith(folder.rstrip("/") + "/") for folder in folders):
+                found.add(point)
     return found
 
 
@@ -168,7 +170,8 @@ def main(arguments):
     tmp = tempfile.mkdtemp(prefix="bundlefs-test-")
     os.chmod(tmp, 0o1777)
     go_tmp = tempfile.mkdtemp(prefix="bundlefs-build-")
-    mounts_before, state_before = mounts(), entries(state_folders())
+    places = [os.path.realpath(tmp), os.path.realpath(os.path.expanduser("~"))]
+    mounts_before, state_before = mounts(places), entries(state_folders())
     complaints = []
     try:
         report, code = run(arguments, dict(os.environ, TMPDIR=tmp, GOTMPDIR=go_tmp))
@@ -179,7 +182,7 @@ def main(arguments):
         complaints.append(("tests that were skipped", report.skipped))
     finally:
         left = settled(descendants)
-        left_mounts = settled(lambda: mounts() - mounts_before)
+        left_mounts = settled(lambda: mounts(places) - mounts_before)
         complaints.append(("processes left running (ended now)", ["%d %s" % item for item in sorted(left.items())]))
         complaints.append(("FUSE mounts left (unmounted now)", sorted(left_mounts)))
         end_processes(left)
@@ -188,7 +191,7 @@ def main(arguments):
         complaints.append(("files left in the temporary folder (removed now)", sorted(entries([tmp]))[:50]))
         complaints.append(("files left in the user's folders", sorted(entries(state_folders()) - state_before)[:50]))
         settled(descendants)
-        if mounts() == mounts_before:   # never descend into what could not be unmounted
+        if mounts(places) == mounts_before:   # never descend into what could not be unmounted
             shutil.rmtree(tmp, ignore_errors=True)
             shutil.rmtree(go_tmp, ignore_errors=True)
 
