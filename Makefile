@@ -15,7 +15,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/conc and bin/bundlefs
-	go build -trimpath -ldflags '-X bundlefs/internal/version.version=$(VERSION)' -o bin/ ./cmd/...
+	go build -trimpath -buildvcs=false -ldflags '-X bundlefs/internal/version.version=$(VERSION)' -o bin/ ./cmd/...
 
 setup: ## install what the demo and the tests need beside Go, git and make (apt-get, as root or with sudo)
 	@scripts/setup.sh

@@ -16,7 +16,7 @@ check() {
 
 formatted() {
 	local files
-	files=$(gofmt -l $(git ls-files --cached --others --exclude-standard -- '*.go' | while read -r f; do [ -f "$f" ] && echo "$f"; done)) || return 1
+	files=$(find . -name '*.go' -not -path './.git/*' -not -path '*/vendor/*' -print0 | xargs -0 -r gofmt -l) || return 1
 	[ -z "$files" ] || { echo "$files"; return 1; }
 }
 
@@ -24,10 +24,10 @@ formatted() {
 python_syntax() {
 	local python=/usr/bin/python3
 	[ -x $python ] || python=python3
-	git ls-files --cached --others --exclude-standard -- 'ops/*.py' 'examples/hello/src/*.py' | "$python" -c '
-import ast, os, sys
+	find ops examples/hello/src -name '*.py' | "$python" -c '
+import ast, sys
 bad = 0
-for path in filter(os.path.exists, sys.stdin.read().split("\n")):
+for path in sys.stdin.read().splitlines():
     try:
         ast.parse(open(path).read(), path, feature_version=(3, 6))
     except SyntaxError as error:
