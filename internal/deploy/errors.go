@@ -119,9 +119,15 @@ func (p *problems) add(o Origin, hint, format string, args ...any) {
 	p.addError(&Error{File: o.File, Line: o.Line, Section: o.Section, Key: o.Key, Msg: fmt.Sprintf(format, args...), Hint: hint}, "")
 }
 
-// addFor notes an error at o that was met on a node.
-func (p *problems) addFor(node string, o Origin, hint, format string, args ...any) {
-	p.addError(&Error{File: o.File, Line: o.Line, Section: o.Section, Key: o.Key, Msg: fmt.Sprintf(format, args...), Hint: hint}, node)
+// addFor notes an error at o that was met on a node. For a built-in value the
+// place is the node's section, where another can be given.
+func (p *problems) addFor(n *Node, o Origin, hint, format string, args ...any) {
+	if o.Line == 0 {
+		key := o.Key
+		o = n.origin
+		o.Key = key
+	}
+	p.addError(&Error{File: o.File, Line: o.Line, Section: o.Section, Key: o.Key, Msg: fmt.Sprintf(format, args...), Hint: hint}, n.Name)
 }
 
 func (p *problems) addError(e *Error, node string) {

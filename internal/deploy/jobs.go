@@ -33,9 +33,9 @@ type jobList struct {
 
 // jobLine is a step before substitution.
 type jobLine struct {
-	host, op string
-	args     []string
-	origin   Origin
+	name, host, op string
+	args           []string
+	origin         Origin
 }
 
 // JobLists are the names of the job lists in file order; "install" is first
@@ -89,13 +89,19 @@ func (n *Node) Jobs(list string) ([]Step, error) {
 			steps = append(steps, s)
 		}
 	}
-	return steps, p.errors()
+	if len(steps) < len(l.lines) && len(p.list) == 0 {
+		p.add(n.origin, "", "the job list %q is too large", list)
+	}
+	if err := p.errors(); err != nil {
+		return nil, err
+	}
+	return steps, nil
 }
 
 // step substitutes the words of a job line. A word stays one word, whatever
 // the value that is put into it.
 func (ev *evaluator) step(list string, line jobLine) (Step, bool) {
-	s := Step{List: list, Name: line.origin.Key, Host: line.host, Op: line.op, File: line.origin.File, Line: line.origin.Line}
+	s := Step{List: list, Name: line.name, Host: line.host, Op: line.op, File: line.origin.File, Line: line.origin.Line}
 	ok := ev.budget.charge(workPerItem)
 	for _, word := range line.args {
 		value, good := ev.expand(line.origin, word)
@@ -108,30 +114,29 @@ func (ev *evaluator) step(list string, line jobLine) (Step, bool) {
 // defaultList is the job list install of a file that has none.
 func (n *Node) defaultList(p *problems) *jobList {
 	l := &jobList{name: Install}
-	add := func(name, host, op, key string) {
-		line := jobLine{host: host, op: op, origin: n.origin}
-		if a, ok := n.attrs[key]; ok {
-			line.origin = a.origin
-			words, err := Split(a.raw)
-			switch {
-			case err != nil:
-				p.addFor(n.Name, a.origin, quoteHint, "%v", err)
-			case len(words) == 0 && op != "venv":
-				p.addFor(n.Name, a.origin, "", "empty, and the default job list needs it")
-			case op != "venv":
-				line.args = words
-			}
-		} else {
+	add := func(name, host, op, key string, words bool) {
+		line := jobLine{name: name, host: host, op: op}
+		a, ok := n.attrs[key]
+		if !ok {
 			o := n.origin
 			o.Key = key
-			p.addFor(n.Name, o, fmt.Sprintf("give %s, or write [jobs:%s]", key, Install), "missing, and the default job list needs it")
+			p.addFor(n, o, fmt.Sprintf("give %s, or write [jobs:%s]", key, Install), "missing, and the default job list needs it")
+			return
 		}
-		line.origin.Key = name
+		line.origin = a.origin
+		if words {
+			var err error
+			if line.args, err = Split(a.raw); err != nil {
+				p.addFor(n, a.origin, quoteHint, "%v", err)
+			} else if len(line.args) == 0 {
+				p.addFor(n, a.origin, "", "empty, and the default job list needs it")
+			}
+		}
 		l.lines = append(l.lines, line)
 	}
-	add("deliver", Local, "copy", "artifacts")
-	add("venv", Remote, "venv", "venv")
-	add("pip", Remote, "pip", "product")
+	add("deliver", Local, "copy", "artifacts", true)
+	add("venv", Remote, "venv", "venv", false)
+	add("pip", Remote, "pip", "product", true)
 	return l
 }
 
@@ -162,7 +167,7 @@ func readJobs(s *section, p *problems) *jobList {
 			p.add(e.origin, "write NAME = HOST OP ARGUMENT…", "the step has no op")
 			continue
 		}
-		l.lines = append(l.lines, jobLine{host: words[0], op: words[1], args: words[2:], origin: e.origin})
+		l.lines = append(l.lines, jobLine{name: e.key, host: words[0], op: words[1], args: words[2:], origin: e.origin})
 	}
 	return l
 }

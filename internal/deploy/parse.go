@@ -186,33 +186,30 @@ func (b *builder) nodes() {
 // merge puts the layers below the node's own attributes: its groups, then
 // [DEFAULT], then what is built in.
 func (b *builder) merge(n *Node) {
-	own := len(n.attrs)
+	cost := len(n.attrs)
 	for _, g := range b.members[n.Name] {
 		n.groups = append(n.groups, g.name)
-		b.budget.charge(len(g.entries) * workPerItem)
-	}
-	if own > 0 {
-		b.budget.charge(own * workPerItem)
+		cost += len(g.entries)
 	}
 	if b.defaults != nil {
-		b.budget.charge(len(b.defaults.entries) * workPerItem)
+		cost += len(b.defaults.entries)
 	}
-	if b.budget.left < 0 {
+	if !b.budget.charge(cost * workPerItem) {
 		return
 	}
 	fromGroup := map[string]*entry{}
 	for _, g := range b.members[n.Name] {
 		for _, e := range g.entries {
+			if _, own := n.attrs[e.key]; own || e.key == "nodes" {
+				continue
+			}
 			first, twice := fromGroup[e.key]
-			_, ownValue := n.attrs[e.key]
-			switch {
-			case e.key == "nodes":
-			case ownValue && !twice && fromGroup[e.key] == nil:
-			case twice && first.value != e.value:
-				b.problems.addFor(n.Name, e.origin, fmt.Sprintf("give %s in [node:%s], or take the node out of one of the groups", e.key, n.Name),
-					"%q differs from %q in [%s] (line %d), and the same node is in both groups", shorten(e.value), shorten(first.value), first.origin.Section, first.origin.Line)
-			case !twice:
+			if !twice {
 				fromGroup[e.key] = e
+			} else if first.value != e.value {
+				b.problems.addFor(n, e.origin, "give it in the node's own section, or take the node out of one of the groups",
+					"%q differs from %q in [%s] (line %d), and the same node is in both groups",
+					shorten(e.value), shorten(first.value), first.origin.Section, first.origin.Line)
 			}
 		}
 	}
@@ -230,6 +227,11 @@ func (b *builder) merge(n *Node) {
 	at := n.origin
 	at.Key = "name"
 	n.attrs["name"] = &attr{raw: n.Name, value: n.Name, origin: at, state: evalDone}
+	if n.attrs["bundle"] == nil {
+		at.Key = "bundle"
+		b.problems.addFor(n, at, "give bundle = PATH, relative to the home on the node, in [DEFAULT] or here", "missing")
+		n.attrs["bundle"] = &attr{origin: at, state: evalFailed}
+	}
 }
 
 // layer gives a node the attributes of a section that it does not have yet.
@@ -246,19 +248,17 @@ var needVenv = []string{"venv", "pip", "setup", "python", "test"}
 
 // steps substitutes and checks every job list as every node would run it.
 func (b *builder) steps() {
+	byDefault := b.file.list(Install) == nil
 	for _, n := range b.file.nodes {
-		if b.budget.left < 0 {
+		if !b.budget.charge(len(b.file.lists) * workPerItem) {
 			return
 		}
-		lists := b.file.lists
-		if b.file.list(Install) == nil {
-			// A file without artifacts or product does not want the default list.
-			if l := n.defaultList(&problems{}); n.attrs["artifacts"] != nil && n.attrs["product"] != nil {
-				l = n.defaultList(b.problems)
-				lists = append([]*jobList{l}, lists...)
-			}
-		}
 		ev := &evaluator{node: n, problems: b.problems, budget: b.budget}
+		lists := b.file.lists
+		// A node without artifacts and product is not meant to use the default list.
+		if byDefault && n.attrs["artifacts"] != nil && n.attrs["product"] != nil {
+			lists = append([]*jobList{n.defaultList(b.problems)}, lists...)
+		}
 		for _, l := range lists {
 			for _, line := range l.lines {
 				b.step(ev, l.name, line)
@@ -273,7 +273,7 @@ func (b *builder) step(ev *evaluator, list string, line jobLine) {
 		return
 	}
 	if line.host == Remote && slices.Contains(needVenv, line.op) && ev.node.attrs["venv"] == nil {
-		b.problems.addFor(ev.node.Name, line.origin, "give venv = PATH, relative to the home on the node", "remote %s needs the attribute venv", line.op)
+		b.problems.addFor(ev.node, line.origin, "give venv = PATH, relative to the home on the node", "remote %s needs the attribute venv", line.op)
 	}
 	if b.check == nil {
 		return

@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -80,8 +81,9 @@ func (s *scanner) line(number int, line string) {
 	if s.current != nil {
 		at.Section = s.current.origin.Section
 	}
-	if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }); i >= 0 {
-		s.problems.add(at, "remove it", "control character %q in column %d", line[i], i+1)
+	if i := strings.IndexFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
+		r, _ := utf8.DecodeRuneInString(line[i:])
+		s.problems.add(at, "remove it", "control character %q in column %d", r, utf8.RuneCountInString(line[:i])+1)
 		return
 	}
 	body := strings.TrimLeft(line, blanks)
@@ -92,9 +94,6 @@ func (s *scanner) line(number int, line string) {
 	}
 	var quoting *quoteState
 	if s.current != nil && s.current.kind == jobsSection {
-		if !goesOn && body != "" {
-			s.quote = quoteState{}
-		}
 		quoting = &s.quote
 	}
 	body, comment := cutComment(body, quoting)
@@ -111,6 +110,7 @@ func (s *scanner) line(number int, line string) {
 		}
 		s.value = append(s.value, body)
 	default:
+		quote := s.quote // of this line, which has been gone through
 		s.finish()
 		s.indent = indent
 		if body[0] == '[' {
@@ -118,6 +118,7 @@ func (s *scanner) line(number int, line string) {
 			return
 		}
 		s.begin(at, body)
+		s.quote = quote
 	}
 }
 
@@ -137,7 +138,7 @@ func looksLikeHeader(body string) bool {
 // finish ends the value that was being read.
 func (s *scanner) finish() {
 	if s.key != nil {
-		s.key.value = strings.TrimRight(strings.Join(s.value, "\n"), "\n")
+		s.key.value = strings.Trim(strings.Join(s.value, "\n"), "\n")
 	}
 	s.key, s.value, s.quote = nil, nil, quoteState{}
 }

@@ -82,7 +82,7 @@ func (ev *evaluator) expand(o Origin, text string) (string, bool) {
 		before, rest, found := strings.Cut(text, "%")
 		out.WriteString(before)
 		if out.Len() > maxValue {
-			ev.problems.addFor(ev.node.Name, o, "", "longer than %d bytes after substitution", maxValue)
+			ev.problems.addFor(ev.node, o, "", "longer than %d bytes after substitution", maxValue)
 			return "", false
 		}
 		if !found {
@@ -95,7 +95,7 @@ func (ev *evaluator) expand(o Origin, text string) (string, bool) {
 		}
 		key, after, closed := strings.Cut(rest, ")s")
 		if !strings.HasPrefix(rest, "(") || !closed {
-			ev.problems.addFor(ev.node.Name, o, percentHint, "%q is neither a variable nor a percent sign", "%"+shorten(firstLine(rest)))
+			ev.problems.addFor(ev.node, o, percentHint, "%q is neither a variable nor a percent sign", "%"+shorten(firstLine(rest)))
 			return "", false
 		}
 		value, good := ev.variable(o, key[1:])
@@ -118,7 +118,7 @@ func (ev *evaluator) variable(o Origin, key string) (string, bool) {
 		if ev.problems.room() {
 			hint = nearestHint(key, ev.candidates())
 		}
-		ev.problems.addFor(ev.node.Name, o, hint, "unknown variable %q", shorten(key))
+		ev.problems.addFor(ev.node, o, hint, "unknown variable %q", shorten(key))
 		return "", false
 	}
 	if a.state == evalRunning {
@@ -143,7 +143,7 @@ func (ev *evaluator) circle(o Origin, key string) {
 	if len(way) > 10 {
 		way = append(append(way[:5:5], "…"), way[len(way)-4:]...)
 	}
-	ev.problems.addFor(ev.node.Name, o, "give one of them a value without the others", "circular variables: %s", strings.Join(way, " → "))
+	ev.problems.addFor(ev.node, o, "give one of them a value without the others", "circular variables: %s", strings.Join(way, " → "))
 }
 
 // candidates are the node's keys for a hint, as many as can be compared quickly.

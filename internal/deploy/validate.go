@@ -18,13 +18,8 @@ func (b *builder) validate(n *Node) {
 		if a == nil || a.state != evalDone {
 			return
 		}
-		o := a.origin
-		if o.Line == 0 { // a built-in value: the node is where another can be given
-			o = n.origin
-			o.Key = key
-		}
 		if msg, hint := f(a.value); msg != "" {
-			b.problems.addFor(n.Name, o, hint, "%s", msg)
+			b.problems.addFor(n, a.origin, hint, "%s", msg)
 		}
 	}
 	n.host = n.Name
@@ -50,12 +45,6 @@ func (b *builder) validate(n *Node) {
 	each("bundle", func(v string) (msg, hint string) { n.bundle = v; return checkBelowHome(v) })
 	each("venv", func(v string) (msg, hint string) { n.venv = v; return checkBelowHome(v) })
 	each("mount", func(v string) (msg, hint string) { n.mount, msg, hint = checkMount(v, n.home); return })
-	if n.attrs["bundle"] == nil {
-		o := n.origin
-		o.Key = "bundle"
-		b.problems.addFor(n.Name, o, "give bundle = PATH, relative to the home on the node, in [DEFAULT] or here", "missing")
-		return
-	}
 	each("venv", func(v string) (msg, hint string) {
 		if below(v, n.bundle) || below(n.bundle, v) {
 			return fmt.Sprintf("venv %q and bundle %q are the same or inside each other", v, n.bundle),
@@ -70,24 +59,30 @@ func below(p, dir string) bool {
 	return p != "" && dir != "" && (p == dir || strings.HasPrefix(p, dir+"/"))
 }
 
-// mounts refuses two nodes that would be mounted at the same place.
+// mounts refuses two nodes that would be mounted at the same place, or one
+// inside the other: its mount point would be a folder on the other's node.
 func (b *builder) mounts() {
 	taken := map[string]*Node{}
 	for _, n := range b.file.nodes {
 		if n.mount == "" || n.mount == noMount {
 			continue
 		}
-		first, ok := taken[n.mount]
-		if !ok {
-			taken[n.mount] = n
+		if first, ok := taken[n.mount]; ok {
+			b.problems.addFor(n, n.Origin("mount"), "put %(name)s into it", "%s is already the mount point of node %s", n.mount, first.Name)
 			continue
 		}
-		o := n.Origin("mount")
-		if o.Line == 0 {
-			o = n.origin
-			o.Key = "mount"
+		taken[n.mount] = n
+	}
+	for _, n := range b.file.nodes {
+		if n.mount == "" || n.mount == noMount {
+			continue
 		}
-		b.problems.addFor(n.Name, o, "put %(name)s into it", "%s is already the mount point of node %s", n.mount, first.Name)
+		for dir := filepath.Dir(n.mount); dir != "/"; dir = filepath.Dir(dir) {
+			if outer, ok := taken[dir]; ok {
+				b.problems.addFor(n, n.Origin("mount"), "keep the mount points apart", "%s is inside the mount point of node %s", n.mount, outer.Name)
+				break
+			}
+		}
 	}
 }
 
@@ -103,7 +98,7 @@ func checkHost(v string) (host, msg, hint string) {
 	}
 	if inner, ok := strings.CutPrefix(v, "["); ok && strings.HasSuffix(v, "]") {
 		inner = strings.TrimSuffix(inner, "]")
-		if a, err := netip.ParseAddr(inner); err == nil && a.Is6() {
+		if a, err := netip.ParseAddr(inner); err == nil && a.Is6() && saneHost(a.Zone()) {
 			return inner, "", ""
 		}
 		return v, fmt.Sprintf("malformed host %q", shorten(v)), rule
