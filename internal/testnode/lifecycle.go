@@ -136,7 +136,7 @@ func (n *Node) cleanup() {
 	}
 	// What outlives its session was left behind by what the test tested. It may still be ending.
 	var left []process
-	if !await(func() bool { left = n.orphans(); return len(left) == 0 }) {
+	if !awaitFor(n.patience, func() bool { left = n.orphans(); return len(left) == 0 }) {
 		n.t.Errorf("testnode: processes left on the node: %s", strings.Join(describe(left), "; "))
 	}
 	n.kill(func(process) bool { return true })
@@ -174,8 +174,10 @@ func (n *Node) logTail(count int) string {
 }
 
 // await polls a condition until it holds, and says whether it did in time.
-func await(condition func() bool) bool {
-	deadline := time.NewTimer(startTimeout)
+func await(condition func() bool) bool { return awaitFor(startTimeout, condition) }
+
+func awaitFor(timeout time.Duration, condition func() bool) bool {
+	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()

@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -44,26 +45,28 @@ type Node struct {
 	KnownHosts string // a known_hosts file that lists the first host key
 	SSHConfig  string // an ssh_config for ssh -F and sshfs -F; the host is called "node"
 
-	t       testing.TB
-	opts    options
-	dir     string // everything of this node but a home that was given
-	id      string // in the environment of every process that runs on the node
-	sshd    string // absolute path of the sshd program
-	uid     int    // of the login user
-	private bool   // sshd runs in a mount namespace of its own
+	t        testing.TB
+	opts     options
+	dir      string        // everything of this node but a home that was given
+	id       string        // in the environment of every process that runs on the node
+	sshd     string        // absolute path of the sshd program
+	uid      int           // of the login user
+	patience time.Duration // how long what has lost its session may take to end
+	private  bool          // sshd runs in a mount namespace of its own
 
 	mu      sync.Mutex    // guards what follows
 	server  *server       // the running listener, nil when stopped
 	hostKey ssh.PublicKey // what the next start of sshd shows
 	keys    int           // host keys made so far
-	vias    map[int]bool  // link ports listed in KnownHosts
+	trusted ssh.PublicKey // what KnownHosts lists
+	listed  map[int]bool  // link ports listed in KnownHosts
 }
 
 // Start starts a node and stops it when the test ends. It fails the test when that cannot be
 // done.
 func Start(t testing.TB, opts ...Option) *Node {
 	t.Helper()
-	n := &Node{t: t, id: newID(), vias: map[int]bool{}}
+	n := &Node{t: t, id: newID(), patience: 5 * time.Second, listed: map[int]bool{}}
 	for _, o := range opts {
 		o(&n.opts)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 	"go.uber.org/goleak"
@@ -152,9 +153,6 @@ func TestWithoutPython(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	home := t.TempDir()
-	if os.Getuid() == 0 {
-		t.Log("home", home)
-	}
 	n := Start(t, WithHome(home), WithConfig("Banner none", "MaxAuthTries 3"), WithSFTPServer("-R"))
 	if n.Home != home {
 		t.Errorf("home is %s, want %s", n.Home, home)
@@ -174,6 +172,14 @@ func TestOpenSSHClient(t *testing.T) {
 	out, err := exec.Command("ssh", "-F", n.SSHConfig, "node", "echo $HOME").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != n.Home {
 		t.Errorf("ssh: %q, %v", out, err)
+	}
+}
+
+func TestTargetNamesTheNode(t *testing.T) {
+	n := Start(t)
+	g := n.Target()
+	if g.Host != "127.0.0.1" || g.Port != n.Port || g.User != n.User || g.IdentityFile != n.KeyFile || g.Config != "none" {
+		t.Errorf("target is %+v", g)
 	}
 }
 
@@ -258,6 +264,7 @@ func (f *failures) Errorf(format string, args ...any) {
 func TestProcessLeftFailsTheTest(t *testing.T) {
 	rec := &failures{TB: t}
 	n := Start(rec)
+	n.patience = time.Millisecond
 	c, err := connect(t, n, n.Addr)
 	if err != nil {
 		t.Fatal(err)
