@@ -1,0 +1,500 @@
+"""The agent of conc: runs steps on the node, and leaves nothing behind.
+
+conc feeds this file to the node's python3 (3.6 or later, standard library only)
+on standard input and then speaks frames with it, both ways: a 4-byte
+big-endian length and that many bytes of JSON in ASCII.
+
+To the agent, a request, of which one runs at a time:
+
+    {"id": 1, "op": "run", "bundle": "bundle-1.4.2", "timeout": 30, ...}
+    {"op": "cancel"}      stops the request that runs
+    {"op": "ping"}        tells that conc is still there
+
+From the agent, any number of these, and then one with a status:
+
+    {"id": 1, "fd": 1, "lines": ["...", ...]}
+    {"id": 1, "progress": {"what": "verify", "done": 3, "total": 9, "unit": "files"}}
+    {"id": 1, "status": "FAILED", "message": "...", "hint": "...", "code": 3}
+
+Each op of a step has its part of the agent in a file of its own, step_OP.py,
+that comes in the first frame, {"modules": [["step_venv", SOURCE], ...]}, and
+imports this one as "agent".
+
+The main thread reads requests, one thread works on them. When standard input
+ends, a hangup comes or conc is silent for SILENCE seconds, the agent kills what
+it runs and ends itself.
+"""
+import errno
+import fcntl
+import glob
+import json
+import linecache
+import os
+import queue
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import traceback
+import types
+
+MAX_FRAME = 16 << 20  # of a request
+MAX_LINE = 64 << 10   # bytes; a longer line goes out in pieces
+READ = 32 << 10       # MAX_LINE + READ, escaped as JSON, stays below the 1 MiB that conc takes
+GRACE = 1.0           # seconds between SIGTERM and SIGKILL
+LINGER = 0.2          # seconds without output after which a pipe that a child keeps open is left
+SILENCE = 90.0        # seconds without a frame after which conc is taken for gone
+OWNER_RECORD = ".conc-owner.json"
+SHOWN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR,
+         errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)  # the state of the node, not of the agent
+UNFINISHED = ".conc-unfinished"  # in a venv that is being made
+
+STEPS = {}  # op: function of a Task that gives the last frame, or raises
+
+
+def step(op):
+    """Says which op the function does."""
+    def register(function):
+        STEPS[op] = function
+        return function
+    return register
+
+
+class Halt(Exception):
+    """Ends a request with a status that is not OK."""
+
+    def __init__(self, status, message, hint="", code=None):
+        Exception.__init__(self, message)
+        self.end = {"status": status, "message": message, "hint": hint}
+        if code is not None:
+            self.end["code"] = code
+
+
+class Channel:
+    """Writes frames; any thread may send."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.lock = threading.Lock()  # keeps frames whole
+
+    def send(self, frame):
+        body = json.dumps(frame).encode("ascii")
+        data = memoryview(struct.pack(">I", len(body)) + body)
+        with self.lock:
+            while data:
+                data = data[os.write(self.fd, data):]
+
+
+class Lines:
+    """Cuts a stream into lines, and lines that are too long into pieces."""
+
+    def __init__(self, emit):
+        self.emit = emit
+        self.rest = b""
+
+    def feed(self, data):
+        parts = (self.rest + data).split(b"\n")
+        self.rest = parts.pop()
+        lines = []
+        for part in parts:
+            while len(part) > MAX_LINE:
+                part = self.cut(part, lines)
+            lines.append(part)
+        while len(self.rest) > MAX_LINE:
+            self.rest = self.cut(self.rest, lines)
+        self.send(lines)
+
+    @staticmethod
+    def cut(part, lines):
+        at = MAX_LINE
+        while at > MAX_LINE - 4 and part[at] & 0xC0 == 0x80:  # not within a UTF-8 character
+            at -= 1
+        lines.append(part[:at])
+        return part[at:]
+
+    def close(self):
+        if self.rest:
+            self.send([self.rest])
+        self.rest = b""
+
+    def send(self, lines):
+        if lines:
+            self.emit([line.decode("utf-8", "backslashreplace") for line in lines])
+
+
+class Process:
+    """A command in its own session and process group."""
+
+    def __init__(self, argv, cwd, env, stdin):
+        # Guards reaped, so that no signal goes to a pid that may be another's by now.
+        self.lock = threading.RLock()  # leave may come as a signal handler while this thread has it
+        self.reaped = False
+        self.killer = None
+        self.popen = subprocess.Popen(
+            argv, cwd=cwd, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, bufsize=0)
+
+    def members(self):
+        """The live processes of the session, or None where there is no /proc."""
+        found = []
+        try:
+            names = [n for n in os.listdir("/proc") if n.isdigit()]
+        except OSError:
+            return None
+        if not names:
+            return None
+        for name in names:
+            try:
+                with open("/proc/" + name + "/stat", "rb") as f:
+                    state, _, group, session = f.read().rpartition(b")")[2].split()[:4]
+            except (OSError, ValueError):
+                continue  # it has just ended
+            if state not in (b"Z", b"X") and self.popen.pid in (int(group), int(session)):
+                found.append(int(name))
+        return found
+
+    def signal(self, number):
+        with self.lock:
+            if self.reaped:
+                return
+            targets = [lambda: os.killpg(self.popen.pid, number)]
+            targets += [lambda pid=pid: os.kill(pid, number) for pid in self.members() or []]
+            for send in targets:
+                try:
+                    send()
+                except (ProcessLookupError, PermissionError):
+                    pass
+
+    def kill(self):
+        """Begins to end the whole group: SIGTERM, and SIGKILL after GRACE."""
+        with self.lock:
+            if self.killer is None and not self.reaped:
+                self.killer = threading.Thread(target=self._kill, daemon=True)
+                self.killer.start()
+
+    def _kill(self):
+        self.signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline and self.members() != []:
+            time.sleep(0.02)
+        self.signal(signal.SIGKILL)
+
+    def wait(self):
+        """Waits for the end without reaping, so that the group can still be killed."""
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self.reap()
+
+    def reap(self):
+        """Gives the return code; negative for a signal. A kill that goes on is waited for."""
+        with self.lock:
+            killer = self.killer
+        if killer is not None:
+            killer.join()
+        with self.lock:
+            code = self.popen.wait()
+            self.reaped = True
+        return code
+
+
+class Task:
+    """One request that is worked on."""
+
+    def __init__(self, channel, request, home):
+        self.channel, self.request, self.home = channel, request, home
+        self.lock = threading.Lock()  # guards stopped and process
+        self.stopped = None           # why: "cancel", "timeout"
+        self.process = None
+        self.reported = 0.0
+
+    def send(self, **frame):
+        frame["id"] = self.request.get("id")
+        self.channel.send(frame)
+
+    def say(self, line):
+        self.send(fd=1, lines=[line])
+
+    def progress(self, what, done, total, unit):
+        now = time.monotonic()
+        if done == total or now - self.reported > 0.1:
+            self.reported = now
+            self.send(progress={"what": what, "done": done, "total": total, "unit": unit})
+
+    def stop(self, why):
+        """Ends the request from another thread."""
+        with self.lock:
+            if self.stopped is None:
+                self.stopped = why
+            if self.process is not None:
+                self.process.kill()
+
+    def check(self):
+        """Raises Halt when the request was stopped; long work calls it often."""
+        if self.stopped == "timeout":
+            raise Halt("TIMED OUT", "not done in %g s" % self.request["timeout"])
+        if self.stopped is not None:
+            raise Halt("STOPPED", "interrupted")
+
+    def path(self, key):
+        return os.path.join(self.home, self.request[key])
+
+    def bundle(self):
+        path = self.path("bundle")
+        if not os.path.isdir(path):
+            raise Halt("BLOCKED", "no bundle on the node: there is no folder %s" % path, "open it first")
+        return path
+
+    def python(self):
+        """The venv's interpreter."""
+        path = self.path("venv")
+        python = os.path.join(path, "bin", "python")
+        if os.path.exists(os.path.join(path, UNFINISHED)):
+            raise Halt("BLOCKED", "the virtual environment %s is half made" % path, "run the venv step again: it starts afresh")
+        if not os.access(python, os.X_OK):
+            raise Halt("BLOCKED", "no virtual environment on the node: there is no %s" % python, "run a venv step first")
+        return python
+
+    def env(self, clean):
+        """The environment of a command; clean: without what would lead Python or pip astray."""
+        env = dict(os.environ)
+        if clean:
+            for name in list(env):
+                if name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV", "__PYVENV")):
+                    del env[name]
+            env["PYTHONUNBUFFERED"] = "1"
+        env.update(self.request.get("env") or {})
+        return env
+
+    def run(self, argv, cwd, env, stdin=None, watch=None):
+        """Runs a command with its output streamed; gives its return code.
+
+        watch is called with each line.
+        """
+        self.check()
+        process = Process(argv, cwd, env, stdin)
+        with self.lock:
+            self.process = process
+            if self.stopped is not None:
+                process.kill()
+        try:
+            self.pump(process, stdin, watch)
+        finally:
+            code = process.reap()
+            with self.lock:
+                self.process = None
+            for pipe in (process.popen.stdin, process.popen.stdout, process.popen.stderr):
+                if pipe is not None:
+                    pipe.close()
+        self.check()
+        return code
+
+    def pump(self, process, stdin, watch):
+        """Moves output until both pipes end, or the command ended and they are quiet."""
+        def emitter(number):
+            def emit(lines):
+                self.send(fd=number, lines=lines)
+                for line in lines if watch else ():
+                    watch(line)
+            return emit
+
+        popen = process.popen
+        ended, wake = os.pipe()
+        waiter = threading.Thread(target=lambda: (process.wait(), os.close(wake)), daemon=True)
+        pipes = {popen.stdout.fileno(): Lines(emitter(1)), popen.stderr.fileno(): Lines(emitter(2))}
+        open_pipes = set(pipes)
+        owed = None  # per pipe, what was in it when the command ended; None while it runs
+        selector = selectors.DefaultSelector()
+        try:
+            for fd in list(pipes) + [ended]:
+                selector.register(fd, selectors.EVENT_READ)
+            if stdin is not None:
+                pending = memoryview(stdin)
+                os.set_blocking(popen.stdin.fileno(), False)
+                selector.register(popen.stdin.fileno(), selectors.EVENT_WRITE)
+            waiter.start()
+            limit = None
+            while open_pipes or owed is None:
+                events = selector.select(None if owed is None else LINGER)
+                if owed is not None and not any(owed.values()) and (not events or time.monotonic() > limit):
+                    break  # a child keeps the output open: not ours to wait for
+                for key, _ in events:
+                    if key.fd == ended:
+                        selector.unregister(ended)
+                        owed = {fd: readable(fd) for fd in open_pipes}
+                        limit = time.monotonic() + 10 * LINGER
+                    elif key.fd in pipes:
+                        data = os.read(key.fd, READ)
+                        if owed is not None:
+                            owed[key.fd] = max(0, owed[key.fd] - len(data)) if data else 0
+                        if data:
+                            pipes[key.fd].feed(data)
+                        else:
+                            selector.unregister(key.fd)
+                            open_pipes.discard(key.fd)
+                    else:
+                        try:
+                            pending = pending[os.write(key.fd, pending):]
+                        except BrokenPipeError:
+                            pending = b""
+                        if not pending:
+                            selector.unregister(key.fd)
+                            popen.stdin.close()
+            for lines in pipes.values():
+                lines.close()
+        finally:
+            selector.close()
+            if owed is None:  # an exception: what conc cannot hear of must not go on
+                process.kill()
+            waiter.join()
+            os.close(ended)
+
+    def command(self, argv, cwd, env, stdin=None, watch=None):
+        """Runs a command as the whole of a step."""
+        return self.judge(self.run(argv, cwd, env, stdin, watch))
+
+    def judge(self, code):
+        """Ends the step unless the code is an accepted one."""
+        if code in self.request.get("ok_codes", [0]):
+            return {"status": "OK", "message": "", "code": code}
+        if code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = "signal %d" % -code
+            raise Halt("FAILED", "killed by " + name, code=-1)
+        raise Halt("FAILED", "exit status %d" % code, code=code)
+
+
+def readable(fd):
+    """How many bytes wait in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
+
+
+def matches(folder, pattern):
+    """What the pattern matches in the folder, relative to it, sorted."""
+    found = glob.glob(os.path.join(glob.escape(folder), pattern))
+    return sorted(os.path.relpath(path, folder) for path in found)
+
+
+class Agent:
+    """Reads requests until standard input ends."""
+
+    def __init__(self, stdin, channel):
+        self.stdin, self.channel = stdin, channel
+        self.home = os.path.expanduser("~")
+        self.requests = queue.Queue()
+        self.lock = threading.Lock()  # guards task
+        self.task = None
+        self.heard = time.monotonic()
+
+    def read(self, size):
+        data = self.stdin.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def frame(self):
+        size, = struct.unpack(">I", self.read(4))
+        if size > MAX_FRAME:
+            raise ValueError("a request of %d bytes is too large" % size)
+        frame = json.loads(self.read(size).decode("ascii"))
+        self.heard = time.monotonic()
+        return frame
+
+    def serve(self):
+        os.chdir(self.home)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.leave(1))
+        try:
+            for name, source in self.frame()["modules"]:
+                load(name, source)
+            self.channel.send({"hello": {"python": sys.version.split()[0], "executable": sys.executable, "home": self.home}})
+            for target in (self.work, self.watch):
+                threading.Thread(target=target, daemon=True).start()
+            while True:
+                request = self.frame()
+                if request["op"] == "cancel":
+                    with self.lock:
+                        task = self.task
+                    if task is not None:
+                        task.stop("cancel")
+                elif request["op"] != "ping":
+                    self.start(request)
+        except EOFError:
+            self.leave(0)
+
+    def start(self, request):
+        task = Task(self.channel, request, self.home)
+        with self.lock:
+            self.task = task  # conc sends a request only after the end of the one before
+        self.requests.put(task)
+
+    def work(self):
+        while True:
+            task = self.requests.get()
+            timer = None
+            if task.request.get("timeout"):
+                timer = threading.Timer(task.request["timeout"], task.stop, ["timeout"])
+                timer.daemon = True
+                timer.start()
+            try:
+                end = perform(task)
+                if timer is not None:
+                    timer.cancel()
+                task.send(**end)
+            except OSError:  # nobody hears us any more
+                self.leave(1)
+
+    def watch(self):
+        while time.monotonic() - self.heard < SILENCE:
+            time.sleep(SILENCE / 20)
+        self.leave(1)
+
+    def leave(self, code):
+        """Kills what runs, and ends."""
+        task = self.task
+        process = task.process if task is not None else None
+        if process is not None:
+            process.signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline and process.members() != []:
+                time.sleep(0.02)
+            process.signal(signal.SIGKILL)
+        os._exit(code)
+
+
+def perform(task):
+    """Does a request; gives its last frame, whatever happens."""
+    try:
+        task.check()
+        return STEPS[task.request["op"]](task)
+    except Halt as halt:
+        return halt.end
+    except Exception as err:
+        trace = traceback.format_exc()
+        if isinstance(err, OSError) and err.errno in SHOWN:
+            return {"status": "FAILED", "message": str(err), "trace": trace}
+        return {"status": "ERROR", "message": "%s: %s" % (type(err).__name__, err), "trace": trace}
+
+
+def load(name, source):
+    """Makes a module of source, as if it had been imported from a file."""
+    module = types.ModuleType(name)
+    file = name + ".py"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for tracebacks
+    sys.modules[name] = module
+    exec(compile(source, file, "exec"), module.__dict__)
+
+
+def main(stdin, word):
+    """Takes over a process that conc started; word tells where the frames begin."""
+    sys.modules["agent"] = sys.modules["__main__"]
+    channel = Channel(os.dup(1))
+    os.dup2(2, 1)  # whatever is printed goes to standard error, not between the frames
+    os.write(channel.fd, b"\n" + word.encode("ascii") + b"\n")
+    Agent(stdin, channel).serve()

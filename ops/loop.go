@@ -1,0 +1,205 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"bundlefs/internal/deploy"
+	"bundlefs/internal/remote"
+)
+
+// Options of a run.
+type Options struct {
+	From string // the first step's name; "": the first of the list
+	To   string // the last step's name, inclusive; "": the last of the list
+}
+
+// Select gives the steps between from and to, inclusive; "" is an end of the list.
+func Select(steps []Step, from, to string) ([]Step, error) {
+	index := func(option, name string, otherwise int) (int, error) {
+		if name == "" {
+			return otherwise, nil
+		}
+		names := make([]string, len(steps))
+		for i, s := range steps {
+			names[i] = s.Name
+		}
+		if i := slices.Index(names, name); i >= 0 {
+			return i, nil
+		}
+		hint := "the steps are: " + fmt.Sprint(names)
+		if n := nearest(name, names); n != "" {
+			hint = fmt.Sprintf("did you mean %q?", n)
+		}
+		return 0, &ArgError{fmt.Sprintf("%s: there is no step %q", option, name), hint}
+	}
+	first, err := index("--from", from, 0)
+	if err != nil {
+		return nil, err
+	}
+	last, err := index("--to", to, len(steps)-1)
+	if err != nil {
+		return nil, err
+	}
+	if last < first && len(steps) > 0 {
+		return nil, &ArgError{fmt.Sprintf("--to %s comes before --from %s", to, from), "give them in the order of the list"}
+	}
+	return steps[first : last+1], nil
+}
+
+// work is one run.
+type work struct {
+	env   *Env
+	log   *slog.Logger
+	steps []Step // the whole list
+	sink  Sink
+	agent *agent // nil until a step needs it
+}
+
+var errTimeout = errors.New("the step's time is over")
+
+// Run runs the steps in their order until one is not OK, and gives the result
+// of the last one that ran. The sink may be nil. The agent on the node is
+// started when the first step needs it, and has ended when Run returns.
+func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Result {
+	chosen, err := Select(steps, o.From, o.To)
+	if err != nil {
+		return Result{Status: Blocked, Message: err.Error(), Hint: hintOf(err), Err: err, ExitCode: -1}
+	}
+	if sink == nil {
+		sink = Discard{}
+	}
+	w := &work{env: env, log: env.Log, steps: steps, sink: sink}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if w.agent != nil {
+			w.agent.close()
+		}
+	}()
+	last := Result{Message: "no steps", ExitCode: -1}
+	for i := range chosen {
+		s := &chosen[i]
+		sink.StepStarted(*s, i+1, len(chosen))
+		last = w.visit(ctx, s)
+		sink.StepEnded(*s, last)
+		if last.Status != OK {
+			break
+		}
+	}
+	return last
+}
+
+// visit runs one step with its barrier, and completes its result.
+func (w *work) visit(ctx context.Context, s *Step) Result {
+	t := &task{work: w, step: s}
+	start := time.Now()
+	r := w.attempt(ctx, s, t)
+	r.Step, r.Start, r.Elapsed, r.Output = s.Name, start, time.Since(start), t.lines()
+	if r.Status == OK {
+		return r
+	}
+	if r.Hint == "" {
+		r.Hint = hintOf(r.Err)
+	}
+	r.Command = Explain(*s, *w.env)
+	r.Resume = w.resume(s, r)
+	return r
+}
+
+func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
+	if err := ctx.Err(); err != nil {
+		return interrupted(ctx)
+	}
+	if s.Host == Remote {
+		if err := w.env.Bundle.Sync(ctx, t.progress); err != nil {
+			return w.barrierResult(ctx, err)
+		}
+	}
+	limited := ctx
+	if s.Timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeoutCause(ctx, s.Timeout, errTimeout)
+		defer cancel()
+	}
+	r := s.op.run(limited, t)
+	if s.Host == Remote {
+		// A step that was stopped wrote something too: the cache is dropped anyway.
+		quick, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := w.env.Bundle.Drop(quick); err != nil {
+			w.log.Warn("the mount may show old content", "step", s.Name, "error", err)
+		}
+	}
+	return r
+}
+
+// barrierResult is that of a step that was not begun, since the barrier did not pass.
+func (w *work) barrierResult(ctx context.Context, err error) Result {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	r := resultOf(ctx, fmt.Errorf("barrier before the step: %w", err))
+	var unreachable *remote.UnreachableError
+	var lost *remote.LostError
+	if !errors.As(err, &unreachable) && !errors.As(err, &lost) {
+		r.Status = Blocked
+	}
+	return r
+}
+
+// resume is the command that goes on: after a stop step with the next one.
+func (w *work) resume(s *Step, r Result) string {
+	from := s.Name
+	if s.Op == "stop" && r.Status == Stopped && !r.Interrupted {
+		i := slices.IndexFunc(w.steps, func(x Step) bool { return x.Name == s.Name })
+		if i < 0 || i+1 == len(w.steps) {
+			return ""
+		}
+		from = w.steps[i+1].Name
+	}
+	if s.List == "" || s.List == deploy.Install {
+		return remote.Quote("conc", "install", w.env.Node.Name, "--from", from)
+	}
+	return remote.Quote("conc", "run", w.env.Node.Name, s.List, "--from", from)
+}
+
+// call lets the agent do a request of the step.
+func (w *work) call(ctx context.Context, t *task, op string, request map[string]any) Result {
+	if w.agent == nil {
+		client, err := w.env.Connect(ctx)
+		if err != nil {
+			return resultOf(ctx, err)
+		}
+		if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.log); err != nil {
+			return resultOf(ctx, err)
+		}
+	}
+	request["op"] = op
+	request["bundle"] = w.env.Bundle.Dir()
+	request["venv"] = w.env.Node.Venv()
+	request["ok_codes"] = t.step.OKCodes
+	if t.step.Timeout > 0 {
+		request["timeout"] = t.step.Timeout.Seconds() // the node ends it by itself when the link is lost
+	}
+	f, err := w.agent.call(ctx, request, t)
+	if err != nil {
+		return resultOf(ctx, err)
+	}
+	r := Result{Status: *f.Status, Message: visible(f.Message), Hint: visible(f.Hint), ExitCode: -1}
+	if f.Code != nil {
+		r.ExitCode = *f.Code
+	}
+	if f.Trace != "" {
+		t.trace(f.Trace)
+	}
+	if r.Status == Stopped || r.Status == TimedOut || ctx.Err() != nil && r.Status != OK {
+		return ended(ctx, r)
+	}
+	return r
+}

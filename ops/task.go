@@ -1,0 +1,49 @@
+package ops
+
+import (
+	"strings"
+	"sync"
+)
+
+// task is one step that runs: where its output goes.
+type task struct {
+	work *work
+	step *Step
+
+	mu   sync.Mutex // guards kept, and keeps the sink's calls apart
+	kept []string
+}
+
+// output hands lines on; the last ones are kept for the result.
+func (t *task) output(stream Stream, lines []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if stream != Stderr {
+		stream = Stdout
+	}
+	for _, line := range lines {
+		line = visible(line)
+		t.work.sink.Output(*t.step, stream, line)
+		t.kept = append(t.kept, line)
+		if len(t.kept) >= 2*maxTail {
+			t.kept = append(t.kept[:0], t.kept[len(t.kept)-maxTail:]...)
+		}
+	}
+}
+
+// trace hands on a traceback of the agent.
+func (t *task) trace(text string) {
+	t.output(Stderr, strings.Split(strings.TrimRight(text, "\n"), "\n"))
+}
+
+func (t *task) progress(p Progress) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.work.sink.Progress(*t.step, p)
+}
+
+func (t *task) lines() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]string(nil), t.kept[max(0, len(t.kept)-maxTail):]...)
+}
