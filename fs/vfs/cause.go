@@ -77,13 +77,13 @@ func (s *Shared) whyNotRemoved(ctx context.Context, p string, wantDir bool, err 
 }
 
 func (s *Shared) hasEntries(ctx context.Context, p string) bool {
-	l, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDirContext(ctx, p) })
+	l, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDir(p) })
 	return err == nil && len(l) > 0
 }
 
 // whyNotRenamed explains why a rename was refused.
 func (s *Shared) whyNotRenamed(ctx context.Context, oldPath, newPath string, replace bool, err error) error {
-	if !isFailure(err) {
+	if !isFailure(err) && !errors.Is(err, os.ErrNotExist) { // ENOTDIR is NO_SUCH_FILE
 		return err
 	}
 	if strings.HasPrefix(newPath, oldPath+"/") {
@@ -105,6 +105,9 @@ func (s *Shared) whyNotRenamed(ctx context.Context, oldPath, newPath string, rep
 		case toDir && s.hasEntries(ctx, newPath):
 			return syscall.ENOTEMPTY
 		}
+	}
+	if !isFailure(err) {
+		return err
 	}
 	a, b := s.statvfs(ctx, path.Dir(oldPath)), s.statvfs(ctx, path.Dir(newPath))
 	if a != nil && b != nil && a.Fsid != b.Fsid {

@@ -210,7 +210,7 @@ func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change boo
 	if change {
 		units = allNames
 	}
-	if err := n.names.Acquire(ctx, units); err != nil {
+	if err := acquire(ctx, n.names, units); err != nil {
 		s.names.Release(1)
 		return nil, "", nil, err
 	}

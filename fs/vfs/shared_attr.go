@@ -134,7 +134,7 @@ func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
 			return struct{}{}, syscall.EOPNOTSUPP
 		}
-		return struct{}{}, wire.Setstat(ctx, p, a, isLink)
+		return struct{}{}, wire.Setstat(context.Background(), p, a, isLink)
 	})
 	return s.whyNotWritten(ctx, p, err)
 }

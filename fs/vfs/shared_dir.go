@@ -64,7 +64,7 @@ func (s *Shared) list(ctx context.Context, n *node) ([]DirEntry, error) {
 		return nil, &Error{"readdir", "", err}
 	}
 	defer release()
-	infos, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDirContext(ctx, p) })
+	infos, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDir(p) })
 	if err != nil {
 		return nil, &Error{"readdir", p, err}
 	}

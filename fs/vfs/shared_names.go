@@ -112,7 +112,7 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 		return &Error{"unlink", name, err}
 	}
 	defer release()
-	err = s.change(ctx, func(x *session) error { return x.conn.wire.Remove(ctx, p) })
+	err = s.change(ctx, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) })
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
 	}
@@ -182,7 +182,7 @@ func (s *Shared) holdRename(ctx context.Context, oldParent Ino, oldName string, 
 	if moved == nil || moved.mode == TypeDir {
 		all = allNames
 	}
-	if err := s.names.Acquire(ctx, all); err != nil {
+	if err := acquire(ctx, s.names, all); err != nil {
 		return nil, nil, nil, err
 	}
 	first, second := from, to
@@ -243,7 +243,7 @@ func (s *Shared) renameOver(ctx context.Context, oldPath, newPath string) error 
 		if err := x.Rename(oldPath, newPath); err != nil {
 			return errors.Join(err, x.Rename(aside, newPath))
 		}
-		return x.conn.wire.Remove(ctx, aside)
+		return x.conn.wire.Remove(context.Background(), aside)
 	})
 	return s.whyNotRenamed(ctx, oldPath, newPath, true, err)
 }

@@ -308,9 +308,9 @@ func (t *transport) close() {
 	t.tasks.Wait()
 }
 
-// on runs one blocking request of pkg/sftp, which knows no contexts, on session
-// s in such a way that the caller can leave: when ctx ends, or after the
-// timeout. late, if not nil, is given what comes back when nobody waits any more.
+// on runs one request on session s, which blocks until the node has answered
+// (pkg/sftp knows no contexts), in such a way that the caller can leave: some time
+// after ctx has ended, or after the timeout. late, if not nil, is given what comes back when nobody waits any more.
 func on[T any](ctx context.Context, t *transport, s *session, request func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		value T

@@ -265,6 +265,19 @@ func (t *tree) size() int {
 // allNames is the weight of excluding everybody else.
 const allNames = 1 << 30
 
-// rlock takes one unit of a name lock, lock all of it; both give up with ctx.
-func rlock(ctx context.Context, s *semaphore.Weighted) error { return s.Acquire(ctx, 1) }
-func lock(ctx context.Context, s *semaphore.Weighted) error  { return s.Acquire(ctx, allNames) }
+// rlock takes one unit of a name lock, lock all of it.
+func rlock(ctx context.Context, s *semaphore.Weighted) error { return acquire(ctx, s, 1) }
+func lock(ctx context.Context, s *semaphore.Weighted) error  { return acquire(ctx, s, allNames) }
+
+// acquire gives up with ctx, but not before the grace that a request has.
+func acquire(ctx context.Context, s *semaphore.Weighted, units int64) error {
+	if s.Acquire(ctx, units) == nil {
+		return nil
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptGrace)
+	defer cancel()
+	if s.Acquire(grace, units) == nil {
+		return nil
+	}
+	return ctx.Err()
+}

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // Packet types (draft-ietf-secsh-filexfer-02, section 3).
@@ -143,6 +144,12 @@ type StatusError struct {
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("sftp: %q (code %d)", e.Message, e.Code)
+}
+
+// Is makes the codes that pkg/sftp's client turns into errors of package os equal to them.
+func (e *StatusError) Is(target error) bool {
+	const noSuchFile, permissionDenied = 2, 3
+	return e.Code == noSuchFile && target == os.ErrNotExist || e.Code == permissionDenied && target == os.ErrPermission
 }
 
 // parseStatus returns nil for OK.
