@@ -1,0 +1,136 @@
+package bundle
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"bundlefs/internal/remote"
+	"bundlefs/internal/testnode"
+)
+
+func TestLocalFolder(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	top := filepath.Join(t.TempDir(), "made")
+	cfg.MountPoint = filepath.Join(top, "by", "us")
+	b := mustLock(t, cfg)
+	if err := b.MakeLocal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(cfg.MountPoint); err != nil || info.Mode().Perm() != 0o700 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	mustClose(t, mustNew(t, cfg))
+	if _, err := os.Stat(top); !os.IsNotExist(err) {
+		t.Errorf("left: %v", err)
+	}
+}
+
+func TestLocalFolderOfOthersStays(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	cfg.MountPoint = filepath.Join(t.TempDir(), "a", "b")
+	if err := os.MkdirAll(cfg.MountPoint, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := mustLock(t, cfg)
+	if err := b.MakeLocal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	if _, err := os.Stat(cfg.MountPoint); err != nil {
+		t.Error(err)
+	}
+}
+
+// The local folder is not empty: the lock is taken back.
+func TestOpenTakesBack(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "x/b")
+	cfg.MountPoint = t.TempDir()
+	file := filepath.Join(cfg.MountPoint, "mine")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `not empty: it holds "mine"`) {
+		t.Errorf("open: %v", err)
+	}
+	empty(t, n.Home)
+	noState(t, cfg)
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
+// The mount program fails: what it said is the error, the lock is taken back.
+func TestMountFails(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	cfg.MountPoint = filepath.Join(t.TempDir(), "m")
+	cfg.BundlefsCommand = []string{"/bin/sh", "-c", `echo "bundlefs: no /dev/fuse" >&2; echo "bundlefs: hint: load the module" >&2; exit 1`}
+	_, err := Open(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), ": no /dev/fuse") {
+		t.Fatalf("open: %v", err)
+	}
+	if h, ok := err.(interface{ Unwrap() []error }); ok {
+		err = h.Unwrap()[0]
+	}
+	if h, ok := err.(interface{ Hint() string }); !ok || h.Hint() != "load the module" {
+		t.Errorf("hint of %v", err)
+	}
+	empty(t, n.Home)
+	noState(t, cfg)
+	if _, err := os.Stat(cfg.MountPoint); !os.IsNotExist(err) {
+		t.Errorf("left: %v", err)
+	}
+	// One that says it has mounted, and has not.
+	cfg.BundlefsCommand = []string{"/bin/true"}
+	if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "without mounting") {
+		t.Errorf("open: %v", err)
+	}
+	empty(t, n.Home)
+}
+
+func TestBundlefsArgs(t *testing.T) {
+	got := BundlefsArgs(remote.Target{
+		Host: "fe80::1", User: "me", Port: 2222, IdentityFile: `/k,1\2`, Jump: "a,b", Config: "none",
+		Options: map[string]string{"UserKnownHostsFile": "/kh", "ConnectTimeout": "5"},
+	}, "a/b", "/m", "fsname=x")
+	want := []string{"me@[fe80::1]:a/b", "/m", "-p", "2222", "-F", "none", "-o", `IdentityFile=/k\,1\\2`, "-o", `ProxyJump=a\,b`,
+		"-o", "ConnectTimeout=5", "-o", "UserKnownHostsFile=/kh", "-o", "fsname=x"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got := BundlefsArgs(remote.Target{Host: "h"}, "b", "/m"); !reflect.DeepEqual(got, []string{"h:b", "/m"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestParseMounts(t *testing.T) {
+	text := `22 1 0:21 / /proc rw shared:5 - proc proc rw
+90 22 0:60 / /home/me/a\040b rw,nosuid - fuse.bundlefs me@h:b\134c rw
+garbage
+91 22 0:61 / /x - tmpfs
+`
+	got, err := parseMounts(strings.NewReader(text))
+	want := []mount{{"/proc", "proc", "proc"}, {"/home/me/a b", "fuse.bundlefs", `me@h:b\c`}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestUsersOfAFolder(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "in use"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	list := users(dir)
+	if len(list) != 1 || list[0].PID != os.Getpid() || !strings.Contains(list[0].String(), "open in use") {
+		t.Errorf("got %v", list)
+	}
+}

@@ -1,0 +1,193 @@
+package bundle
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bundlefs/internal/testnode"
+)
+
+func TestCloseRefusesWhatIsAnothers(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	b := mustLock(t, cfg)
+	other := config(t, n, "b")
+	rec := newRecord(&other)
+	rec.User, rec.Message = "ann", b.Token()
+	file := filepath.Join(n.Home, "b", RecordName)
+	if err := os.WriteFile(file, rec.encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var lost *LostError
+	err := b.Close(t.Context())
+	if !errors.As(err, &lost) || !errors.Is(err, ErrNotOurs) || lost.Record == nil || lost.Record.User != "ann" || lost.Hint() == "" {
+		t.Fatalf("close: %v", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	if !b.IsOpen() {
+		t.Error("the state is gone")
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("close without a record: %v", err)
+	}
+	if err := b.Forget(t.Context()); err != nil {
+		t.Error(err)
+	}
+	noState(t, cfg)
+	if _, err := os.Stat(filepath.Join(n.Home, "b")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Closing is cut off at each place it can be, and done again.
+func TestCloseGoesOn(t *testing.T) {
+	n := testnode.Start(t)
+	home := func(name string) string { return filepath.Join(n.Home, name) }
+	for name, cut := range map[string]func(*Bundle, *State) error{
+		"before the rename": func(b *Bundle, st *State) error { return nil },
+		"after the rename": func(b *Bundle, st *State) error {
+			return os.Rename(home("b"), home(doomedName("b", st.Record.Token)))
+		},
+		"half removed, without the record": func(b *Bundle, st *State) error {
+			doomed := home(doomedName("b", st.Record.Token))
+			return errors.Join(os.Rename(home("b"), doomed), os.Remove(filepath.Join(doomed, RecordName)))
+		},
+		"all removed": func(b *Bundle, st *State) error { return os.RemoveAll(home("b")) },
+		"removed, and locked by another": func(b *Bundle, st *State) error {
+			rec := newRecord(&b.cfg)
+			return errors.Join(os.RemoveAll(home("b")), os.Mkdir(home("b"), 0o700), os.WriteFile(home("b/"+RecordName), rec.encode(), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t, n, "b")
+			b := mustLock(t, cfg)
+			if err := os.WriteFile(home("b/file"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			st, _ := b.State()
+			st.Phase = PhaseClosing
+			if err := errors.Join(b.setState(&st), cut(b, &st)); err != nil {
+				t.Fatal(err)
+			}
+			again := mustNew(t, cfg)
+			if err := again.Lock(t.Context()); err == nil || !strings.Contains(err.Error(), "interrupted") {
+				t.Errorf("lock: %v", err)
+			}
+			mustClose(t, again)
+			noState(t, cfg)
+			if strings.Contains(name, "another") {
+				if err := errors.Join(os.Remove(home("b/"+RecordName)), os.Remove(home("b"))); err != nil {
+					t.Errorf("another's bundle: %v", err)
+				}
+			}
+			empty(t, n.Home)
+		})
+	}
+}
+
+func TestGoneBundleIsClosed(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "p/b")
+	b := mustLock(t, cfg)
+	if err := os.RemoveAll(filepath.Join(n.Home, "p")); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	noState(t, cfg)
+}
+
+func TestParentsOfOthersStay(t *testing.T) {
+	n := testnode.Start(t)
+	one, two := mustLock(t, config(t, n, "shared/one")), mustLock(t, config(t, n, "shared/two"))
+	mustClose(t, one)
+	if _, err := os.Stat(filepath.Join(n.Home, "shared/two")); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, two)
+	empty(t, n.Home, "shared")
+}
+
+func TestBreak(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	b := mustLock(t, cfg)
+	mine := mustNew(t, cfg)
+	h, err := mine.Holder(t.Context())
+	if err != nil || !h.Ours || !h.Found {
+		t.Fatalf("holder %+v, %v", h, err)
+	}
+	if _, err := mine.Break(t.Context(), h); err == nil {
+		t.Error("our own lock was broken")
+	}
+	other := mustNew(t, config(t, n, "b"))
+	h, err = other.Holder(t.Context())
+	if err != nil || h.Ours || h.Record == nil || h.Record.Token != b.Token() {
+		t.Fatalf("holder %+v, %v", h, err)
+	}
+	if _, err := other.Break(t.Context(), &Holder{Found: true}); err == nil || !strings.Contains(err.Error(), "changed hands") {
+		t.Errorf("broken without having been seen: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(n.Home, "b", "work"), []byte("hers"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	aside, err := other.Break(t.Context(), h)
+	if err != nil || aside == "" {
+		t.Fatalf("aside %q, %v", aside, err)
+	}
+	if data, err := os.ReadFile(filepath.Join(n.Home, aside, "work")); err != nil || string(data) != "hers" {
+		t.Errorf("what was in it: %q, %v", data, err)
+	}
+	if err := other.Lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("the loser closes: %v", err)
+	}
+	// One with nothing but its record in it leaves nothing.
+	third := mustNew(t, config(t, n, "b"))
+	if h, err = third.Holder(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if aside2, err := third.Break(t.Context(), h); err != nil || aside2 != "" {
+		t.Errorf("aside %q, %v", aside2, err)
+	}
+	empty(t, n.Home, aside)
+	if h, err = third.Holder(t.Context()); err != nil || h.Found {
+		t.Errorf("holder %+v, %v", h, err)
+	}
+}
+
+func TestStateIsChecked(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	b := mustLock(t, cfg)
+	file := filepath.Join(b.store.dir, b.key()+".json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "{", strings.Replace(string(data), `"dir": "b"`, `"dir": "../b"`, 1), strings.ReplaceAll(string(data), b.Token(), "short")} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("state %.30q: %v", text, err)
+		}
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SaveManifest([]byte("{}")); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, mustNew(t, cfg))
+	noState(t, cfg)
+}
