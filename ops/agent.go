@@ -261,7 +261,7 @@ func (a *agent) call(ctx context.Context, request map[string]any, t *task) (*fra
 				return nil, err
 			}
 		case <-late:
-			a.fail(errors.New("the agent does not answer"))
+			a.fail(&lostError{"the node did not answer to that", nil})
 			a.cancel()
 		}
 	}

@@ -2,8 +2,11 @@ package ops
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 
+	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/remote"
 )
@@ -12,7 +15,7 @@ import (
 type Env struct {
 	// Node is the node's configuration.
 	Node *deploy.Node
-	// Bundle is the bundle, open or not; see ForBundle.
+	// Bundle is the bundle, open or not.
 	Bundle Bundle
 	// Connect gives the SSH connection to the node. It is called when the first
 	// step needs it, and again only after it was lost; the connection stays the caller's.
@@ -23,11 +26,11 @@ type Env struct {
 	Log *slog.Logger
 }
 
-// Bundle is what the steps need of a bundle.
+// Bundle is what the steps need of a bundle; a *bundle.Bundle has it.
 type Bundle interface {
 	Dir() string        // on the node, relative to the home
-	MountPoint() string // absolute, or "none"
-	Mounted(context.Context) bool
+	MountPoint() string // absolute, or bundle.None
+	Status(context.Context) (*bundle.Status, error)
 
 	Lock(context.Context) error         // remote open
 	MakeLocal(context.Context) error    // local open
@@ -36,23 +39,56 @@ type Bundle interface {
 	RemoveRemote(context.Context) error // remote close
 	RemoveLocal(context.Context) error  // local close
 
-	// Sync is the barrier. Without a mount it does nothing.
-	Sync(ctx context.Context, progress func(Progress)) error
-	// Drop makes the mount forget what it cached. Without a mount it does nothing.
-	Drop(context.Context) error
+	Sync(ctx context.Context, progress func(bundle.Progress)) error // the barrier
+	Drop(context.Context) error                                     // the mount forgets what it cached
 
-	// Manifest is what copy delivered into the bundle so far, by its path in the
-	// bundle with slashes; empty when nothing was.
-	Manifest() (Manifest, error)
-	SaveManifest(Manifest) error
+	// Manifest gives what SaveManifest kept, nil when nothing was.
+	Manifest() ([]byte, error)
+	SaveManifest([]byte) error
 }
 
-// Manifest maps paths in the bundle to what was delivered there.
-type Manifest map[string]Entry
+var _ Bundle = (*bundle.Bundle)(nil)
 
-// Entry is one delivered file.
-type Entry struct {
-	SHA256  string `json:"sha256"` // hexadecimal
-	Size    int64  `json:"size"`
-	ModTime int64  `json:"mtime"` // nanoseconds since 1970, as in the mount
+// mounted tells whether the bundle is mounted. A mount that does not work is an
+// error: what was written into it may not be on the node.
+func (e *Env) mounted(ctx context.Context) (bool, error) {
+	st, err := e.Bundle.Status(ctx)
+	if errors.Is(err, bundle.ErrNotOpen) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	switch st.Health {
+	case bundle.HealthNone:
+		return false, nil
+	case bundle.HealthOK:
+		return true, nil
+	}
+	return false, &mountError{e.Node.Name, st}
+}
+
+// mountError says that the mount does not work.
+type mountError struct {
+	node   string
+	status *bundle.Status
+}
+
+func (e *mountError) Error() string {
+	s := fmt.Sprintf("the mount at %s is %s", e.status.MountPoint, e.status.Health)
+	if e.status.Problem != "" {
+		s += ": " + e.status.Problem
+	}
+	return s
+}
+
+// Is makes errors.Is(err, bundle.ErrBlocked) true: nothing was changed.
+func (e *mountError) Is(target error) bool { return target == bundle.ErrBlocked }
+
+// Hint says what to do.
+func (e *mountError) Hint() string {
+	if e.status.Health == bundle.HealthForeign {
+		return "unmount what is there"
+	}
+	return "mount the bundle again: " + remote.Quote("conc", "mount", e.node)
 }

@@ -107,6 +107,9 @@ func (w *work) visit(ctx context.Context, s *Step) Result {
 	if r.Hint == "" {
 		r.Hint = hintOf(r.Err)
 	}
+	if r.Status == TimedOut && s.Timeout > 0 {
+		r.Message = fmt.Sprintf("not done in %s", s.Timeout)
+	}
 	r.Command = Explain(*s, *w.env)
 	r.Resume = w.resume(s, r)
 	return r
@@ -116,8 +119,13 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 	if err := ctx.Err(); err != nil {
 		return interrupted(ctx)
 	}
+	mounted := false
 	if s.Host == Remote {
-		if err := w.env.Bundle.Sync(ctx, t.progress); err != nil {
+		var err error
+		if mounted, err = w.env.mounted(ctx); err == nil && mounted {
+			err = t.barrier(ctx)
+		}
+		if err != nil {
 			return w.barrierResult(ctx, err)
 		}
 	}
@@ -128,7 +136,7 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 		defer cancel()
 	}
 	r := s.op.run(limited, t)
-	if s.Host == Remote {
+	if mounted {
 		// A step that was stopped wrote something too: the cache is dropped anyway.
 		quick, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()

@@ -56,14 +56,16 @@ func ended(ctx context.Context, r Result) Result {
 	switch {
 	case errors.Is(context.Cause(ctx), errTimeout) || r.Status == TimedOut:
 		r.Status = TimedOut
-		if r.Message == "" || r.Message == "interrupted" {
-			r.Message = "not done in time"
-		}
+		r.Message = "not done in time"
 		if r.Hint == "" {
 			r.Hint = "it was killed with all that it started; give the step a longer --timeout if it needs more time"
 		}
 	default:
 		r.Status, r.Interrupted, r.Message = Stopped, true, "interrupted"
+	}
+	var lost *lostError
+	if errors.As(r.Err, &lost) { // then nobody knows whether the node has ended it
+		r.Message, r.Hint = r.Message+", but "+visible(lost.Error()), lost.Hint()
 	}
 	if r.Err == nil {
 		r.Err = context.Cause(ctx)

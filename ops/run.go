@@ -62,16 +62,21 @@ func (o runOp) run(ctx context.Context, t *task) Result {
 		env = append(env, name+"="+value)
 	}
 	env = append(env, "CONC_DEPLOY_DIR="+t.work.env.Dir)
-	return runLocal(ctx, t, o.command, o.folder(ctx, t.work.env), env)
+	dir, err := o.folder(ctx, t.work.env)
+	if err != nil {
+		return resultOf(ctx, err)
+	}
+	return runLocal(ctx, t, o.command, dir, env)
 }
 
 // folder is where a local command runs: in the mounted bundle, or in
 // deploy.ini's folder when it is not mounted. $CONC_DEPLOY_DIR is always the latter.
-func (o runOp) folder(ctx context.Context, env *Env) string {
-	if env.Bundle.MountPoint() != bundle.None && env.Bundle.Mounted(ctx) {
-		return env.Bundle.MountPoint()
+func (o runOp) folder(ctx context.Context, env *Env) (string, error) {
+	mounted, err := env.mounted(ctx)
+	if mounted {
+		return env.Bundle.MountPoint(), nil
 	}
-	return env.Dir
+	return env.Dir, err
 }
 
 func (o runOp) explain(env *Env, _ *Step) string {

@@ -14,7 +14,7 @@ func parseVerify(_ Host, a *arguments) (operation, error) {
 }
 
 func (o verifyOp) run(ctx context.Context, t *task) Result {
-	m, err := t.work.env.Bundle.Manifest()
+	m, err := LoadManifest(t.work.env.Bundle)
 	if err != nil {
 		return resultOf(ctx, err)
 	}
@@ -30,7 +30,7 @@ func (o verifyOp) run(ctx context.Context, t *task) Result {
 
 func (o verifyOp) explain(env *Env, _ *Step) string {
 	list := "sha256sum *"
-	if m, err := env.Bundle.Manifest(); err == nil && len(m) > 0 {
+	if m, err := LoadManifest(env.Bundle); err == nil && len(m) > 0 {
 		text := ""
 		for _, path := range m.Paths() {
 			text += m[path].SHA256 + "  " + path + "\n"

@@ -1,0 +1,355 @@
+package ops
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"bundlefs/bundle"
+	"bundlefs/internal/remote"
+)
+
+// copyOp delivers artifacts into the mounted bundle. The globs are relative to
+// deploy.ini's folder; what they match comes under its base name, folders with all
+// that is in them. A file that is there already with the same content is left as
+// it is. A new file is written under its name and removed when that fails, one
+// that replaces another is written beside it and renamed over it.
+type copyOp struct {
+	globs []string
+	to    string // below the bundle, "" for the bundle itself
+}
+
+// copyWorkers is how many files are under way at once: enough to fill a link
+// on which each file waits for the node.
+const copyWorkers = 16
+
+func parseCopy(_ Host, a *arguments) (operation, error) {
+	o := copyOp{globs: a.words}
+	if len(a.words) == 0 {
+		return nil, errors.New("needs a glob")
+	}
+	for _, glob := range a.words {
+		if _, err := filepath.Match(glob, ""); err != nil || glob == "" {
+			return nil, fmt.Errorf("glob %q is malformed", glob)
+		}
+	}
+	if a.has("--to") {
+		to, err := inside("--to", a.value("--to"))
+		if err != nil {
+			return nil, err
+		}
+		o.to = strings.TrimPrefix(to, ".")
+	}
+	return o, nil
+}
+
+// delivery is one file to copy.
+type delivery struct {
+	source, path string // path: in the bundle, with slashes
+	info         fs.FileInfo
+}
+
+func (o copyOp) run(ctx context.Context, t *task) Result {
+	env := t.work.env
+	if env.Bundle.MountPoint() == bundle.None {
+		return blocked("give the node a 'mount' in deploy.ini", "the bundle has no mount to copy into")
+	}
+	switch mounted, err := env.mounted(ctx); {
+	case err != nil:
+		return resultOf(ctx, err)
+	case !mounted:
+		return blocked(fmt.Sprintf("run '%s', or '%s' when it is open already", remote.Quote("conc", "open", env.Node.Name), remote.Quote("conc", "mount", env.Node.Name)),
+			"the bundle is not mounted")
+	}
+	list, folders, r := o.list(ctx, env.Dir)
+	if r.Status != OK {
+		return r
+	}
+	manifest, err := LoadManifest(env.Bundle)
+	if err != nil {
+		return resultOf(ctx, err)
+	}
+	c := &copying{root: env.Bundle.MountPoint(), t: t, manifest: manifest}
+	for _, d := range list {
+		c.total += d.info.Size()
+	}
+	err = c.all(ctx, list, folders)
+	// Also after a failure: what was copied is there.
+	err = errors.Join(err, c.manifest.save(env.Bundle))
+	if err != nil {
+		return copyResult(ctx, err)
+	}
+	if c.kept > 0 {
+		return ok("%d files, %d of them there already", len(list), c.kept)
+	}
+	return ok("%d files, %d bytes", len(list), c.total)
+}
+
+// copyResult: what the operating system refuses is FAILED, it is not our fault.
+func copyResult(ctx context.Context, err error) Result {
+	r := resultOf(ctx, err)
+	var pathErr *fs.PathError
+	var linkErr *os.LinkError
+	if r.Status == Error && (errors.As(err, &pathErr) || errors.As(err, &linkErr)) {
+		r.Status = Failed
+	}
+	return r
+}
+
+// list gives the files that the globs match, and the folders to make, outermost first.
+func (o copyOp) list(ctx context.Context, dir string) (list []delivery, folders []string, r Result) {
+	from := map[string]string{} // path in the bundle → source
+	for _, glob := range o.globs {
+		pattern := glob
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(quoteMeta(dir), pattern)
+		}
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, nil, failed("", "glob %s: %v", glob, err)
+		}
+		if len(found) == 0 {
+			return nil, nil, failed("build the artifact, or correct the glob; it is relative to "+dir, "nothing matches %s", glob)
+		}
+		for _, source := range found {
+			files, dirs, err := walk(ctx, source, path.Join(o.to, filepath.Base(source)))
+			if err != nil {
+				return nil, nil, copyResult(ctx, err)
+			}
+			for _, d := range files {
+				if d.path == bundle.RecordName {
+					return nil, nil, failed("leave it out", "%s has the name of the bundle's owner record", d.source)
+				}
+				switch other, taken := from[d.path]; {
+				case taken && other == d.source:
+					continue
+				case taken:
+					return nil, nil, failed("copy one of them with --to DIR", "%s and %s would both become %s", other, d.source, d.path)
+				}
+				from[d.path] = d.source
+				list = append(list, d)
+			}
+			folders = append(folders, dirs...)
+		}
+	}
+	if o.to != "" {
+		folders = append([]string{o.to}, folders...)
+	}
+	return list, folders, Result{}
+}
+
+// quoteMeta makes a glob that matches the path only.
+func quoteMeta(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+}
+
+// walk gives the files at or below source. Symbolic links to files are followed.
+func walk(ctx context.Context, source, target string) (files []delivery, folders []string, err error) {
+	info, err := os.Stat(source)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case info.Mode().IsRegular():
+		return []delivery{{source, target, info}}, nil, nil
+	case !info.IsDir():
+		return nil, nil, &fs.PathError{Op: "copy", Path: source, Err: errors.New("is neither a file nor a folder")}
+	}
+	source, err = filepath.EvalSymlinks(source)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = filepath.WalkDir(source, func(p string, e fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(source, p)
+		if err != nil {
+			return err
+		}
+		name := path.Join(target, filepath.ToSlash(below))
+		if e.IsDir() {
+			folders = append(folders, name)
+			return nil
+		}
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return &fs.PathError{Op: "copy", Path: p, Err: errors.New("is no file: name what it leads to in a glob of its own, or leave it out")}
+		}
+		files = append(files, delivery{p, name, info})
+		return nil
+	})
+	return files, folders, err
+}
+
+func (o copyOp) explain(env *Env, _ *Step) string {
+	line := "cd " + remote.Quote(env.Dir) + " && "
+	target := path.Join(env.Bundle.MountPoint(), o.to)
+	if o.to != "" {
+		line += remote.Quote("mkdir", "-p", target) + " && "
+	}
+	line += "cp -rLp --"
+	for _, glob := range o.globs {
+		line += " " + globWord(glob)
+	}
+	return "(" + line + " " + remote.Quote(target) + "/)"
+}
+
+// copying is one run of copy.
+type copying struct {
+	root  string
+	t     *task
+	total int64
+
+	mu       sync.Mutex // guards what follows
+	manifest Manifest
+	kept     int
+	done     int64
+}
+
+func (c *copying) all(ctx context.Context, list []delivery, folders []string) error {
+	for _, f := range folders {
+		if err := os.MkdirAll(filepath.Join(c.root, f), 0o755); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(copyWorkers)
+	for _, d := range list {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error { return c.one(ctx, d) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// one copies a file, or finds that it is there.
+func (c *copying) one(ctx context.Context, d delivery) error {
+	in, err := os.Open(d.source)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	target := filepath.Join(c.root, filepath.FromSlash(d.path))
+	c.mu.Lock()
+	before, known := c.manifest[d.path]
+	c.mu.Unlock()
+	there, statErr := os.Lstat(target)
+	if known && statErr == nil && unchanged(there, before, d.info) {
+		sum, _, err := c.pour(ctx, io.Discard, in)
+		if err != nil {
+			return err
+		}
+		if sum == before.SHA256 {
+			c.mu.Lock()
+			c.kept++
+			c.mu.Unlock()
+			return nil
+		}
+		c.count(-d.info.Size()) // it is read once more
+		if _, err := in.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	name := target
+	if statErr == nil {
+		name = filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".conc-new")
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	sum, size, err := c.write(ctx, name, in, d.info)
+	if err == nil && name != target {
+		err = os.Rename(name, target)
+	}
+	if err != nil {
+		os.Remove(name)
+		return err
+	}
+	after, err := os.Lstat(target)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.manifest[d.path] = Entry{sum, size, after.ModTime().UnixNano()}
+	return nil
+}
+
+// unchanged tells whether what is in the bundle is still what was delivered
+// there, and looks like the source.
+func unchanged(there fs.FileInfo, delivered Entry, source fs.FileInfo) bool {
+	return there.Mode().IsRegular() && there.Size() == delivered.Size && there.ModTime().UnixNano() == delivered.ModTime &&
+		there.Size() == source.Size() && there.Mode().Perm() == source.Mode().Perm()
+}
+
+// write makes a new file with the content, mode and time of the source.
+func (c *copying) write(ctx context.Context, name string, in io.Reader, info fs.FileInfo) (sum string, size int64, err error) {
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()|0o200)
+	if err != nil {
+		return "", 0, err
+	}
+	sum, size, err = c.pour(ctx, out, in)
+	if err == nil {
+		err = out.Chmod(info.Mode().Perm()) // past the umask
+	}
+	err = errors.Join(err, out.Close())
+	if err == nil {
+		err = os.Chtimes(name, info.ModTime(), info.ModTime())
+	}
+	return sum, size, err
+}
+
+// pour copies with the SHA-256 taken on the way.
+func (c *copying) pour(ctx context.Context, out io.Writer, in io.Reader) (sum string, size int64, err error) {
+	hash := sha256.New()
+	buf := make([]byte, 256<<10)
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return "", size, err
+		}
+		n, err := in.Read(buf)
+		if n > 0 {
+			hash.Write(buf[:n])
+			if _, err := out.Write(buf[:n]); err != nil {
+				return "", size, err
+			}
+			size += int64(n)
+			c.count(int64(n))
+		}
+		if err == io.EOF {
+			return hex.EncodeToString(hash.Sum(nil)), size, nil
+		}
+		if err != nil {
+			return "", size, err
+		}
+	}
+}
+
+func (c *copying) count(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done += n
+	c.t.progress(Progress{"copy", c.done, c.total, "bytes"})
+}

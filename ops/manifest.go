@@ -1,0 +1,45 @@
+package ops
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Manifest maps the paths in the bundle, with slashes, to what copy delivered there.
+type Manifest map[string]Entry
+
+// Entry is one delivered file.
+type Entry struct {
+	SHA256  string `json:"sha256"` // hexadecimal
+	Size    int64  `json:"size"`
+	ModTime int64  `json:"mtime"` // as the mount showed it after the copy, in nanoseconds since 1970
+}
+
+// Paths are the manifest's paths, sorted.
+func (m Manifest) Paths() []string { return slices.Sorted(maps.Keys(m)) }
+
+// LoadManifest gives what was delivered into the bundle so far.
+func LoadManifest(b Bundle) (Manifest, error) {
+	data, err := b.Manifest()
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	m := Manifest{}
+	if len(data) == 0 {
+		return m, nil
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return m, nil
+}
+
+func (m Manifest) save(b Bundle) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("save manifest: %w", err)
+	}
+	return b.SaveManifest(data)
+}
