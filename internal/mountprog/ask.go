@@ -1,0 +1,116 @@
+package mountprog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"bundlefs/internal/control"
+	"bundlefs/internal/mountpoint"
+)
+
+// ask does status, sync and unmount.
+func ask(ctx context.Context, c *command, stdout io.Writer) error {
+	client, err := control.Dial(ctx, c.mountpoint)
+	if errors.Is(err, control.ErrNotMounted) {
+		return withoutServer(c, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	out := json.NewEncoder(stdout)
+	progress := func(raw json.RawMessage) {
+		if c.json {
+			out.Encode(map[string]json.RawMessage{"progress": raw})
+		}
+	}
+	var result json.RawMessage
+	if err := client.Call(ctx, c.ask, nil, &result, progress); err != nil {
+		return err
+	}
+	switch {
+	case c.ask == "status" && c.json:
+		var indented []byte
+		if indented, err = json.MarshalIndent(result, "", "  "); err == nil {
+			_, err = fmt.Fprintf(stdout, "%s\n", indented)
+		}
+	case c.ask == "status":
+		err = printStatus(stdout, result)
+	case c.json:
+		err = out.Encode(map[string]json.RawMessage{"result": result})
+	}
+	if err != nil {
+		return fmt.Errorf("print the answer: %w", err)
+	}
+	return nil
+}
+
+// printStatus prints a line a value: who serves what first, then the rest by name.
+func printStatus(w io.Writer, raw json.RawMessage) error {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return err
+	}
+	first := []string{"mountpoint", "source", "mode", "pid", "version"}
+	var rest []string
+	for k := range values {
+		if !slices.Contains(first, k) {
+			rest = append(rest, k)
+		}
+	}
+	slices.Sort(rest)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, k := range append(first, rest...) {
+		v, ok := values[k]
+		if !ok {
+			continue
+		}
+		text := string(v)
+		var s string
+		if json.Unmarshal(v, &s) == nil {
+			text = s
+		}
+		fmt.Fprintf(t, "%s\t%s\n", strings.ReplaceAll(k, "_", " "), oneLine(text))
+	}
+	return t.Flush()
+}
+
+// withoutServer is for a mount point that no process answers for. unmount removes what a
+// killed bundlefs left: the dead mount, and the closed folder underneath.
+func withoutServer(c *command, notMounted error) error {
+	path, err := control.Canonical(c.mountpoint)
+	if err != nil {
+		return notMounted
+	}
+	mounted, err := mountpoint.Find(path)
+	if err != nil {
+		return err
+	}
+	switch {
+	case mounted == nil && c.ask != "unmount":
+		return notMounted
+	case mounted == nil:
+	case !strings.HasPrefix(mounted.Type, "fuse") || !mountpoint.Dead(path):
+		return fail("it may be another user's, or not of bundlefs", "%w, but %s of type %s", notMounted, mounted.Source, mounted.Type)
+	case c.ask != "unmount":
+		return fail("bundlefs unmount "+path+", then mount it again", "%s: the bundlefs that served it is gone", path)
+	default:
+		if err := mountpoint.Unmount(path, true); err != nil {
+			return err
+		}
+	}
+	recovered, err := mountpoint.Recover(path)
+	if err != nil {
+		return err
+	}
+	if mounted == nil && !recovered {
+		return notMounted
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package mountprog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"syscall"
+
+	"bundlefs/fs"
+	"bundlefs/internal/control"
+	"bundlefs/internal/version"
+)
+
+// report is the answer to status: who serves what, and the state of the file system.
+type report struct {
+	Mountpoint string `json:"mountpoint"`
+	Source     string `json:"source"`
+	PID        int    `json:"pid"`
+	Version    string `json:"version"`
+	fs.Status
+}
+
+// Handle answers the control socket (control.Handler). The requests:
+//
+//	status    → report
+//	sync      the barrier, with fs.Progress
+//	unmount   the barrier, then the unmount; EBUSY while the mount is in use. Answers when
+//	          the folder underneath is as it was before and the connection is closed
+//	drop      lets what others wrote on the node be seen
+func (s *serving) Handle(ctx context.Context, op string, _ json.RawMessage, progress func(any)) (any, error) {
+	server := s.server.Load()
+	if server == nil {
+		return nil, fail("wait until bundlefs has mounted or given up", "%s is not mounted yet", s.cfg.mountpoint)
+	}
+	barrier := func() error {
+		return server.Sync(ctx, func(p fs.Progress) { progress(p) })
+	}
+	switch op {
+	case "status":
+		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status()}, nil
+	case "sync":
+		return struct{}{}, barrier()
+	case "unmount":
+		if err := barrier(); err != nil {
+			return nil, err
+		}
+		if err := server.Unmount(); errors.Is(err, syscall.EBUSY) {
+			return nil, fail("leave the folder in every shell and close its files: fuser -vm "+s.cfg.mountpoint+" lists who uses it", "%w", err)
+		} else if err != nil {
+			return nil, err
+		}
+		select {
+		case <-s.finished:
+		case <-ctx.Done(): // a second signal: the process leaves with things unfinished
+			select {
+			case <-s.finished:
+			default:
+				return nil, ctx.Err()
+			}
+		}
+		return struct{}{}, nil
+	case "drop":
+		// Shared mode keeps nothing for longer than the timeouts, and looks at the node
+		// whenever a file is opened.
+		return struct{}{}, nil
+	}
+	return nil, &control.UnknownOpError{Op: op}
+}

@@ -1,0 +1,220 @@
+package mountprog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"bundlefs/fs"
+	"bundlefs/internal/control"
+	"bundlefs/internal/mountpoint"
+	"bundlefs/internal/remote"
+)
+
+// signalBarrier is how long the end by a signal waits for the node; what is not there by then
+// stays in the spool.
+const signalBarrier = 30 * time.Second
+
+// serving is a mount that this process serves.
+type serving struct {
+	cfg      *mountConfig
+	log      *logger
+	ctl      *control.Server
+	cover    *mountpoint.Cover // nil when the folder underneath could not be noted
+	server   atomic.Pointer[fs.Server]
+	finished chan struct{} // closed when nothing is left of the mount but the control socket
+}
+
+// serve mounts, and returns when the mount has ended. ready is the pipe to the parent, nil in
+// the foreground.
+func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) error {
+	log, err := newLogger(m, say.w)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	if m.mountpoint, err = control.Canonical(m.mountpoint); err != nil {
+		return fail("create it with mkdir -p", "%w", err)
+	}
+	signals := notify()
+	defer signal.Stop(signals)
+
+	s := &serving{cfg: m, log: log, finished: make(chan struct{})}
+	// Taken first: of two bundlefs for one folder, the second stops here.
+	if s.ctl, err = control.Listen(m.mountpoint, s); errors.Is(err, control.ErrMounted) {
+		return fail("bundlefs status "+m.mountpoint+" tells about it, bundlefs unmount "+m.mountpoint+" ends it", "%w by bundlefs", err)
+	} else if err != nil {
+		return err
+	}
+	defer s.ctl.Close()
+	if err := thisSystem().check(m, say); err != nil {
+		return err
+	}
+	if err := s.mount(ctx, signals); err != nil {
+		return err
+	}
+	if ready != nil {
+		if err := detach(ready, log); err != nil {
+			return errors.Join(err, s.leaveTree())
+		}
+	}
+	return s.run(ctx, signals)
+}
+
+// mount connects, mounts, and closes the folder underneath. A signal ends it.
+func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	mounted, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-signals:
+			cancel()
+		case <-mounted:
+		}
+	}()
+	terminal := keepTerminal()
+	defer terminal.close()
+
+	var err error
+	if s.cover, err = mountpoint.NewCover(s.cfg.mountpoint); err != nil {
+		s.log.Warn("the folder under the mount stays writable", "error", err)
+	}
+	prompts := &memory{terminal: remote.TerminalPrompter()}
+	server, err := mountFS(ctx, s.cfg, prompts, s.log)
+	close(mounted)
+	<-watched
+	if ctx.Err() != nil {
+		terminal.restore()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = errInterrupted // whatever that made of what was going on
+		}
+		return errors.Join(err, s.uncover())
+	}
+	prompts.leave()
+	s.server.Store(server)
+	if s.cover != nil {
+		if err := s.cover.Protect(); err != nil {
+			s.log.Warn("the folder under the mount stays writable", "error", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return errors.Join(errInterrupted, s.leaveTree())
+	}
+	return nil
+}
+
+func (s *serving) uncover() error {
+	if s.cover == nil {
+		return nil
+	}
+	return s.cover.Restore()
+}
+
+// leaveTree takes the mount out of the tree, whoever uses it, and forgets the mount point.
+func (s *serving) leaveTree() error {
+	err := mountpoint.Unmount(s.cfg.mountpoint, true)
+	return errors.Join(err, s.uncover(), s.ctl.Close())
+}
+
+// run serves until the mount has ended, by a signal, by a request, or from outside.
+func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
+	server := s.server.Load()
+	barrier, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	stopped := make(chan error, 1) // the result of stop
+	stop := func() {
+		ctx, cancel := context.WithTimeout(barrier, signalBarrier)
+		defer cancel()
+		stopped <- s.stop(ctx, server)
+	}
+	stopping := false
+	begin := func() {
+		if !stopping {
+			stopping = true
+			go stop()
+		}
+	}
+	signalled := 0
+	done := ctx.Done()
+	for {
+		select {
+		case <-done:
+			done = nil
+			begin()
+		case <-signals:
+			if signalled++; signalled > 1 {
+				giveUp()
+				err := s.leaveTree()
+				return errors.Join(errors.New("left at the second signal, perhaps before everything was on the node"), ignoreGone(err))
+			}
+			begin()
+		case err := <-stopped:
+			if err != nil {
+				s.log.Error("ending the mount", "error", err)
+			}
+		case <-server.Done():
+			return s.finish(barrier, server)
+		}
+	}
+}
+
+// stop is the end by a signal: barrier, unmount, and out of the tree if it is in use.
+func (s *serving) stop(ctx context.Context, server *fs.Server) error {
+	if err := server.Sync(ctx, nil); err != nil {
+		s.log.Error("barrier before unmounting", "error", err)
+	}
+	err := server.Unmount()
+	if err == nil || ended(server) {
+		return nil
+	}
+	if !errors.Is(err, syscall.EBUSY) {
+		s.log.Error("unmounting", "error", err)
+	}
+	if err := s.leaveTree(); err != nil && !ended(server) {
+		return err
+	}
+	s.log.Warn("the mount was in use: it is out of the tree, and is served until the last user closes it", "mountpoint", s.cfg.mountpoint)
+	return nil
+}
+
+func ended(server *fs.Server) bool {
+	select {
+	case <-server.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// finish cleans up when nothing is mounted any more. What was acknowledged and is not yet on
+// the node, after an unmount from outside, goes there first.
+func (s *serving) finish(ctx context.Context, server *fs.Server) error {
+	err := s.uncover()
+	if serr := server.Sync(ctx, nil); serr != nil {
+		err = errors.Join(err, fmt.Errorf("barrier after unmounting: %w", serr))
+	}
+	err = errors.Join(err, server.Close())
+	close(s.finished)
+	err = errors.Join(err, s.ctl.Close())
+	if err != nil {
+		s.log.Error("after unmounting", "error", err)
+	}
+	return err
+}
+
+// ignoreGone drops the errors of unmounting what is not mounted any more.
+func ignoreGone(err error) error {
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT) {
+		return nil
+	}
+	return err
+}
