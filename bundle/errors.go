@@ -173,6 +173,17 @@ func (e *BusyError) Hint() string {
 	return "leave the folder in these programs or end them, then try again"
 }
 
+// MountedError says that a bundle cannot be removed while it is mounted.
+type MountedError struct{ MountPoint string }
+
+func (e *MountedError) Error() string { return "remove: still mounted on " + e.MountPoint }
+
+// Is makes errors.Is(err, ErrBlocked) true.
+func (e *MountedError) Is(target error) bool { return target == ErrBlocked }
+
+// Hint says what the operator can do.
+func (e *MountedError) Hint() string { return "unmount it first" }
+
 // hinted is an error with a hint for the operator.
 type hinted struct {
 	err  error

@@ -99,10 +99,10 @@ func (b *Bundle) RemoveLocal(ctx context.Context) error {
 	if !ok || st.MountPoint == None {
 		return nil
 	}
-	if m, err := findMount(st.MountPoint); err != nil {
+	if m, err := b.findMount(&st); err != nil {
 		return err
 	} else if m != nil {
-		return withHint(fmt.Errorf("remove %s: still mounted", st.MountPoint), "unmount it first")
+		return &MountedError{MountPoint: st.MountPoint}
 	}
 	for i := len(st.Local) - 1; i >= 0; i-- {
 		err := os.Remove(st.Local[i])
@@ -116,6 +116,9 @@ func (b *Bundle) RemoveLocal(ctx context.Context) error {
 			}
 			break
 		}
+	}
+	if st.Phase == PhaseRemoved {
+		return b.setState(nil)
 	}
 	if len(st.Local) == 0 {
 		return nil
@@ -132,6 +135,8 @@ func (b *Bundle) open() (*State, error) {
 		return nil, withHint(fmt.Errorf("bundle %s on %s: %w", b.cfg.Dir, b.cfg.Node, ErrNotOpen), fmt.Sprintf("open it with 'conc open %s'", b.cfg.Node))
 	case st.Phase == PhaseClosing:
 		return nil, withHint(fmt.Errorf("bundle %s on %s: closing it was interrupted", st.Dir, st.Node), fmt.Sprintf("finish it with 'conc close %s'", st.Node))
+	case st.Phase == PhaseRemoved:
+		return nil, withHint(fmt.Errorf("bundle %s on %s: %w: it was removed on the node", st.Dir, st.Node, ErrNotOpen), fmt.Sprintf("finish closing it with 'conc close %s'", st.Node))
 	case st.Phase != PhaseOpen:
 		return nil, withHint(fmt.Errorf("bundle %s on %s: opening it was interrupted", st.Dir, st.Node), fmt.Sprintf("finish it with 'conc open %s', or take it back with 'conc close %s'", st.Node, st.Node))
 	}

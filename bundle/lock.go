@@ -102,7 +102,8 @@ type locking struct {
 
 func (l *locking) run(ctx context.Context) error {
 	st, ok := l.b.State()
-	if ok {
+	local := st.Local // made for an earlier bundle, and to be removed with this one
+	if ok && st.Phase != PhaseRemoved {
 		again, err := l.resume(&st)
 		if err != nil || !again {
 			return err
@@ -111,7 +112,7 @@ func (l *locking) run(ctx context.Context) error {
 	rec := newRecord(&l.b.cfg)
 	st = State{
 		Phase: PhaseLocking, Node: l.b.cfg.Node, Target: l.b.cfg.Target.String(), Dir: l.b.cfg.Dir,
-		MountPoint: l.b.cfg.MountPoint, Deploy: l.b.cfg.Deploy, Record: *rec,
+		MountPoint: l.b.cfg.MountPoint, Deploy: l.b.cfg.Deploy, Record: *rec, Local: local,
 	}
 	if err := l.b.setState(&st); err != nil {
 		return err

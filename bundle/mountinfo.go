@@ -38,6 +38,14 @@ func findMount(folder string) (*mount, error) {
 	return found, nil
 }
 
+// findMount gives what is mounted on the bundle's local folder.
+func (b *Bundle) findMount(st *State) (*mount, error) {
+	if st.MountPoint == None {
+		return nil, nil
+	}
+	return findMount(st.MountPoint)
+}
+
 // canonical resolves the links in the folders above path, as far as they
 // exist, but never asks for path itself.
 func canonical(path string) (string, error) {

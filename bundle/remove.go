@@ -82,6 +82,14 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("bundle %s on %s: %w", b.cfg.Dir, b.cfg.Node, ErrNotOpen)
 	}
+	if st.Phase == PhaseRemoved {
+		return nil
+	}
+	if m, err := b.findMount(&st); err != nil {
+		return err
+	} else if m != nil {
+		return &MountedError{MountPoint: st.MountPoint}
+	}
 	// The state is a file: what it says is checked again before it is acted on.
 	if err := CheckDir(st.Dir); err != nil {
 		return fmt.Errorf("bundle %q: %w", st.Dir, err)
@@ -92,7 +100,10 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	}
 	defer done()
 	if st.Phase == PhaseLocking || st.Phase == PhaseMade {
-		return b.removeInterrupted(ctx, client, &st)
+		if err := b.removeInterrupted(ctx, client, &st); err != nil {
+			return err
+		}
+		return b.removed(&st)
 	}
 	before := st.Phase
 	if before != PhaseClosing {
@@ -114,7 +125,7 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 		}
 	case "lost":
 		if before == PhaseClosing {
-			return nil // removed before; somebody else has locked it since
+			return b.removed(&st) // it was removed before; somebody else has locked it since
 		}
 		st.Phase = before
 		if err := b.setState(&st); err != nil {
@@ -124,7 +135,20 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	default:
 		return fmt.Errorf("remove bundle %s on %s: unexpected answer %q", st.Dir, st.Node, clean(result))
 	}
-	return removeParents(ctx, client, &st)
+	if err := removeParents(ctx, client, &st); err != nil {
+		return err
+	}
+	return b.removed(&st)
+}
+
+// removed notes that the node has nothing of ours any more; without anything
+// left here either, the bundle is closed.
+func (b *Bundle) removed(st *State) error {
+	if len(st.Local) == 0 {
+		return b.setState(nil)
+	}
+	st.Phase = PhaseRemoved
+	return b.setState(st)
 }
 
 func runRemoval(ctx context.Context, client *remote.Client, st *State) (string, error) {

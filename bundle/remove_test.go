@@ -191,3 +191,34 @@ func TestStateIsChecked(t *testing.T) {
 	mustClose(t, mustNew(t, cfg))
 	noState(t, cfg)
 }
+
+// The parts of closing as steps of their own, in both orders.
+func TestPartsOfClosing(t *testing.T) {
+	n := testnode.Start(t)
+	for _, localFirst := range []bool{true, false} {
+		cfg := config(t, n, "b")
+		cfg.MountPoint = filepath.Join(t.TempDir(), "m")
+		b := mustLock(t, cfg)
+		if err := b.MakeLocal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if localFirst {
+			if err := errors.Join(b.RemoveLocal(t.Context()), b.RemoveRemote(t.Context())); err != nil {
+				t.Error(err)
+			}
+		} else {
+			if err := b.RemoveRemote(t.Context()); err != nil {
+				t.Error(err)
+			}
+			// A new one can be locked before the rest is gone.
+			if err := errors.Join(b.Lock(t.Context()), b.RemoveRemote(t.Context()), b.RemoveLocal(t.Context())); err != nil {
+				t.Error(err)
+			}
+		}
+		empty(t, n.Home)
+		noState(t, cfg)
+		if _, err := os.Stat(cfg.MountPoint); !os.IsNotExist(err) {
+			t.Errorf("left: %v", err)
+		}
+	}
+}

@@ -22,6 +22,7 @@ const (
 	PhaseMade    Phase = "made"    // the folder is made, the record perhaps not
 	PhaseOpen    Phase = "open"    // the record is written
 	PhaseClosing Phase = "closing" // being removed on the node
+	PhaseRemoved Phase = "removed" // gone from the node, not yet from the workstation
 )
 
 // State is what the workstation knows of a bundle that it opened.
