@@ -86,7 +86,8 @@ func quote(word string, style byte) string {
 	case 1:
 		return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(word) + `"`
 	}
-	if word == "" || strings.Contains(word, "\n") {
+	// A backslash takes a newline away, and a blank at a line's end is trimmed.
+	if word == "" || strings.ContainsAny(word, "\n \t") {
 		return quote(word, 0)
 	}
 	var b strings.Builder
