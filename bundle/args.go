@@ -54,6 +54,6 @@ func option(word, value string) string {
 
 // mountOptions are the options with which a bundle is mounted, apart from the
 // connection: the one place that decides how bundles are mounted.
-func (b *Bundle) mountOptions() []string {
-	return []string{option("fsname", b.cfg.Target.String()+":"+b.cfg.Dir)}
+func (st *State) mountOptions() []string {
+	return []string{option("fsname", st.source())}
 }

@@ -7,13 +7,15 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"bundlefs/internal/control"
 )
 
 // users lists the processes that use something at or below a folder, as far as
 // this user may see them. Only links in /proc are read: nothing in the folder
 // is touched.
 func users(folder string) []User {
-	at, err := canonical(folder)
+	at, err := control.Canonical(folder)
 	if err != nil {
 		return nil
 	}

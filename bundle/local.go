@@ -24,12 +24,9 @@ func (b *Bundle) MakeLocal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := findMount(st.MountPoint)
-	if err != nil {
-		return err
-	}
-	if m != nil {
-		return nil // Mount looks whether it is ours
+	ours, other, err := findMount(st)
+	if err != nil || ours || other != nil {
+		return err // Mount tells what it thinks of another one
 	}
 	var missing []string
 	for dir := st.MountPoint; ; dir = filepath.Dir(dir) {
@@ -44,6 +41,9 @@ func (b *Bundle) MakeLocal(ctx context.Context) error {
 			return fmt.Errorf("mount point: %w", err)
 		}
 		missing = append([]string{dir}, missing...)
+	}
+	if err := reopen(st.MountPoint); err != nil {
+		return err
 	}
 	if len(missing) == 0 {
 		return checkEmpty(st.MountPoint)
@@ -99,10 +99,18 @@ func (b *Bundle) RemoveLocal(ctx context.Context) error {
 	if !ok || st.MountPoint == None {
 		return nil
 	}
-	if m, err := b.findMount(&st); err != nil {
+	ours, other, err := findMount(&st)
+	if err != nil {
 		return err
-	} else if m != nil {
+	}
+	if ours {
 		return &MountedError{MountPoint: st.MountPoint}
+	}
+	if other != nil {
+		st.Local = nil // it is somebody else's now
+	}
+	if err := reopen(st.MountPoint); err != nil {
+		return err
 	}
 	for i := len(st.Local) - 1; i >= 0; i-- {
 		err := os.Remove(st.Local[i])

@@ -109,19 +109,6 @@ func TestBundlefsArgs(t *testing.T) {
 	}
 }
 
-func TestParseMounts(t *testing.T) {
-	text := `22 1 0:21 / /proc rw shared:5 - proc proc rw
-90 22 0:60 / /home/me/a\040b rw,nosuid - fuse.bundlefs me@h:b\134c rw
-garbage
-91 22 0:61 / /x - tmpfs
-`
-	got, err := parseMounts(strings.NewReader(text))
-	want := []mount{{"/proc", "proc", "proc"}, {"/home/me/a b", "fuse.bundlefs", `me@h:b\c`}}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
 func TestUsersOfAFolder(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "in use"))

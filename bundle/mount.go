@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bundlefs/internal/control"
+	"bundlefs/internal/mountpoint"
 )
 
 const (
@@ -39,31 +41,32 @@ func (b *Bundle) Mount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := findMount(st.MountPoint)
+	ours, other, err := findMount(st)
 	if err != nil {
 		return err
 	}
 	switch {
-	case m == nil:
-	case !strings.HasPrefix(m.fstype, "fuse"):
-		return fmt.Errorf("mount %s: something else is mounted there: %s %s", st.MountPoint, m.fstype, m.source)
+	case other != nil:
+		return withHint(fmt.Errorf("mount %s: something else is mounted there: %s %s", st.MountPoint, other.Type, other.Source),
+			"unmount it, or set 'mount' in deploy.ini to another place: each node needs its own")
+	case !ours:
 	case alive(st.MountPoint):
 		return nil
 	default:
 		b.log.Info("replacing a mount whose process has died", "mount", st.MountPoint)
-		if err := detach(ctx, st.MountPoint); err != nil {
+		if err := detach(st.MountPoint); err != nil {
 			return err
 		}
 	}
 	if err := b.MakeLocal(ctx); err != nil { // also after the folder was removed by hand
 		return err
 	}
-	if err := b.runBundlefs(ctx, st.MountPoint); err != nil {
+	if err := b.runBundlefs(ctx, st); err != nil {
 		return err
 	}
-	if m, err := findMount(st.MountPoint); err != nil {
+	if ours, _, err := findMount(st); err != nil {
 		return err
-	} else if m == nil {
+	} else if !ours {
 		return fmt.Errorf("mount %s: bundlefs has ended without mounting", st.MountPoint)
 	}
 	b.log.Info("mounted", "node", b.cfg.Node, "mount", st.MountPoint)
@@ -72,12 +75,12 @@ func (b *Bundle) Mount(ctx context.Context) error {
 
 // runBundlefs starts the mount program, which goes to the background by itself
 // when the mount is ready. It may ask for passwords on the terminal until then.
-func (b *Bundle) runBundlefs(ctx context.Context, mountpoint string) error {
+func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
 	name, args := "/proc/self/exe", []string{"bundlefs"}
 	if c := b.cfg.BundlefsCommand; len(c) > 0 {
 		name, args = c[0], c
 	}
-	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, mountpoint, b.mountOptions()...)...)
+	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, st.MountPoint, st.mountOptions()...)...)
 	// A file, not a pipe: nobody would have to wait for its other end.
 	fd, err := unix.MemfdCreate("bundlefs-messages", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -96,13 +99,13 @@ func (b *Bundle) runBundlefs(ctx context.Context, mountpoint string) error {
 	}
 	if ctx.Err() != nil {
 		// It may have got as far as mounting when it was told to end.
-		if m, merr := findMount(mountpoint); merr == nil && m != nil {
-			err = errors.Join(err, detach(context.WithoutCancel(ctx), mountpoint))
+		if ours, _, merr := findMount(st); merr == nil && ours {
+			err = errors.Join(err, detach(st.MountPoint))
 		}
-		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", mountpoint, err))
+		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", st.MountPoint, err))
 	}
 	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(messages, 0, 1<<16), 1<<16))
-	return mountFailure(mountpoint, err, text)
+	return mountFailure(st.MountPoint, err, text)
 }
 
 // mountFailure makes an error of what bundlefs printed: "bundlefs: …" lines,
@@ -133,8 +136,29 @@ func (b *Bundle) Mounted(ctx context.Context) bool {
 	if !ok || st.MountPoint == None {
 		return false
 	}
-	m, err := findMount(st.MountPoint)
-	return err == nil && m != nil && strings.HasPrefix(m.fstype, "fuse") && alive(st.MountPoint)
+	ours, _, err := findMount(&st)
+	return err == nil && ours && alive(st.MountPoint)
+}
+
+// findMount tells whether the bundle is mounted on its local folder, or what
+// else is (nil when nothing is). The folder itself is not asked: a mount whose
+// link is down could let that hang.
+func findMount(st *State) (ours bool, other *mountpoint.Mount, err error) {
+	if st.MountPoint == None {
+		return false, nil, nil
+	}
+	path, err := control.Canonical(st.MountPoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	m, err := mountpoint.Find(path)
+	if m != nil && strings.HasPrefix(m.Type, "fuse") && m.Source == st.source() {
+		return true, nil, err
+	}
+	return false, m, err
 }
 
 // alive tells whether the process that serves a mount answers.
@@ -191,28 +215,23 @@ func (b *Bundle) ask(ctx context.Context, op string, progress func(json.RawMessa
 func (b *Bundle) Unmount(ctx context.Context) error { return b.unmount(ctx, true) }
 
 func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
-	if b.cfg.MountPoint == None {
-		return nil
-	}
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	point := b.cfg.MountPoint
-	if st, ok := b.State(); ok {
-		point = st.MountPoint // deploy.ini may name another by now
+	st, ok := b.State()
+	if !ok {
+		return nil
 	}
-	m, err := findMount(point)
-	if err != nil || m == nil {
+	point := st.MountPoint // deploy.ini may name another by now
+	ours, _, err := findMount(&st)
+	if err != nil || !ours {
 		return err
-	}
-	if !strings.HasPrefix(m.fstype, "fuse") {
-		return fmt.Errorf("unmount %s: refused: something else is mounted there: %s %s", point, m.fstype, m.source)
 	}
 	c, err := control.Dial(ctx, point)
 	if errors.Is(err, control.ErrNotMounted) {
-		return detach(ctx, point) // its process has died
+		return detach(point) // its process has died
 	}
 	if err != nil {
 		return err
@@ -229,7 +248,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	}
 	if err != nil {
 		// The program may end before its answer is read: what counts is the mount.
-		if m, merr := findMount(point); merr != nil || m != nil {
+		if ours, _, merr := findMount(&st); merr != nil || ours {
 			return err
 		}
 	}
@@ -237,19 +256,30 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	return nil
 }
 
-// detach removes a mount that nobody serves any more.
-func detach(ctx context.Context, mountpoint string) error {
-	path, err := canonical(mountpoint)
+// detach removes a mount that nobody serves any more, and what it left.
+func detach(folder string) error {
+	path, err := control.Canonical(folder)
 	if err != nil {
 		return err
 	}
-	err = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err == nil {
+	if err := mountpoint.Unmount(path, true); err != nil {
+		return err
+	}
+	return reopen(folder)
+}
+
+// reopen opens the local folder again, which a killed mount program leaves
+// closed.
+func reopen(folder string) error {
+	path, err := control.Canonical(folder)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	out, ferr := exec.CommandContext(ctx, "fusermount3", "-u", "-z", "--", path).CombinedOutput()
-	if ferr != nil {
-		return fmt.Errorf("unmount %s: %w; fusermount3: %s", path, err, clean(string(out)))
+	if err == nil {
+		_, err = mountpoint.Recover(path)
+	}
+	if err != nil {
+		return fmt.Errorf("mount point: %w", err)
 	}
 	return nil
 }

@@ -85,9 +85,9 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	if st.Phase == PhaseRemoved {
 		return nil
 	}
-	if m, err := b.findMount(&st); err != nil {
+	if ours, _, err := findMount(&st); err != nil {
 		return err
-	} else if m != nil {
+	} else if ours {
 		return &MountedError{MountPoint: st.MountPoint}
 	}
 	// The state is a file: what it says is checked again before it is acted on.

@@ -38,6 +38,9 @@ type State struct {
 	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
 }
 
+// source is what the mount says is mounted: it tells the bundles apart.
+func (st *State) source() string { return st.Target + ":" + st.Dir }
+
 // store is the folder with the states: bundles/KEY.json, and for each KEY.lock
 // and, when something was delivered, KEY.manifest.
 type store struct{ dir string }

@@ -40,15 +40,15 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 	if st.MountPoint == None {
 		return s, nil
 	}
-	m, err := findMount(st.MountPoint)
+	ours, other, err := findMount(&st)
 	switch {
 	case err != nil:
 		s.Problem = err.Error()
 		return s, nil
-	case m == nil:
+	case other != nil:
+		s.Health, s.Problem = HealthForeign, other.Type+" "+other.Source
 		return s, nil
-	case len(m.fstype) < 4 || m.fstype[:4] != "fuse":
-		s.Health, s.Problem = HealthForeign, m.fstype+" "+m.source
+	case !ours:
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
