@@ -25,7 +25,7 @@ func (s *Session) Limits(ctx context.Context) (Limits, error) {
 	if _, ok := s.Extension(ExtLimits); !ok {
 		return Limits{}, nil
 	}
-	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits)))
+	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits), nil))
 	if err != nil {
 		return Limits{}, err
 	}
@@ -47,14 +47,14 @@ func (s *Session) Limits(ctx context.Context) (Limits, error) {
 // [ExtLSetstat] for it.
 func (s *Session) Setstat(ctx context.Context, path string, a Attrs, nofollow bool) error {
 	if !nofollow {
-		return status(ctx, s.send(typeSetstat, a.append(appendString(nil, path))))
+		return status(ctx, s.send(typeSetstat, a.append(appendString(nil, path)), nil))
 	}
 	b := appendString(nil, ExtLSetstat)
 	b = appendString(b, path)
-	return status(ctx, s.send(typeExtended, a.append(b)))
+	return status(ctx, s.send(typeExtended, a.append(b), nil))
 }
 
 // Remove removes a file, never a folder: pkg/sftp's Remove tries that next.
 func (s *Session) Remove(ctx context.Context, path string) error {
-	return status(ctx, s.send(typeRemove, appendString(nil, path)))
+	return status(ctx, s.send(typeRemove, appendString(nil, path), nil))
 }

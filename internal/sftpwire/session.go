@@ -19,15 +19,18 @@ type Session struct {
 	ch         io.ReadWriteCloser
 	extensions map[string]string
 
-	writing sync.Mutex // held while a packet is written
-
 	mu      sync.Mutex // guards what follows
+	changed *sync.Cond // on mu: queue or err has changed
 	lastID  uint32
 	pending map[uint32]chan reply
-	err     error // why the session ended
+	queue   []byte // packets to be written
+	err     error  // why the session ended
 
-	done chan struct{} // closed when the reader has ended
+	tasks sync.WaitGroup // the reader and the writer
 }
+
+// maxQueue is how much may wait to be written before those who send wait too.
+const maxQueue = 1 << 20
 
 type reply struct {
 	typ  byte
@@ -40,7 +43,8 @@ type reply struct {
 func New(ctx context.Context, ch io.ReadWriteCloser) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { ch.Close() })
 	defer stop()
-	s := &Session{ch: ch, pending: map[uint32]chan reply{}, done: make(chan struct{})}
+	s := &Session{ch: ch, pending: map[uint32]chan reply{}}
+	s.changed = sync.NewCond(&s.mu)
 	r := bufio.NewReaderSize(ch, 64<<10)
 	err := s.greet(r)
 	if err != nil {
@@ -50,7 +54,8 @@ func New(ctx context.Context, ch io.ReadWriteCloser) (*Session, error) {
 		}
 		return nil, fmt.Errorf("sftp handshake: %w", err)
 	}
-	go s.read(r)
+	s.tasks.Go(func() { s.read(r) })
+	s.tasks.Go(s.write)
 	return s, nil
 }
 
@@ -81,7 +86,8 @@ func (s *Session) Extension(name string) (data string, ok bool) {
 // Close ends the session; requests under way fail with [ErrClosed].
 func (s *Session) Close() error {
 	err := s.ch.Close()
-	<-s.done
+	s.end(io.EOF)
+	s.tasks.Wait()
 	return err
 }
 
@@ -102,23 +108,52 @@ func readPacket(r io.Reader) (typ byte, body []byte, err error) {
 	return b[0], b[1:], nil
 }
 
+// end fails all that wait, once, and lets the reader and the writer end.
+func (s *Session) end(cause error) {
+	s.ch.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = fmt.Errorf("%w: %w", ErrClosed, cause)
+	}
+	for id, c := range s.pending {
+		delete(s.pending, id)
+		c <- reply{err: s.err}
+	}
+	s.queue = nil
+	s.changed.Broadcast()
+}
+
 // read hands replies to those who wait for them until the session ends.
 func (s *Session) read(r io.Reader) {
-	defer close(s.done)
 	for {
-		err := s.readOne(r)
-		if err == nil {
-			continue
+		if err := s.readOne(r); err != nil {
+			s.end(err)
+			return
 		}
-		s.ch.Close()
+	}
+}
+
+// write writes what is queued until the session ends. Under load many requests
+// leave in one packet of SSH.
+func (s *Session) write() {
+	var buf []byte
+	for {
 		s.mu.Lock()
-		s.err = fmt.Errorf("%w: %w", ErrClosed, err)
-		for id, c := range s.pending {
-			delete(s.pending, id)
-			c <- reply{err: s.err}
+		for len(s.queue) == 0 && s.err == nil {
+			s.changed.Wait()
 		}
+		if s.err != nil {
+			s.mu.Unlock()
+			return
+		}
+		buf, s.queue = s.queue, buf[:0]
+		s.changed.Broadcast() // there is room again
 		s.mu.Unlock()
-		return
+		if _, err := s.ch.Write(buf); err != nil {
+			s.end(err)
+			return
+		}
 	}
 }
 
@@ -142,15 +177,17 @@ func (s *Session) readOne(r io.Reader) error {
 	return nil
 }
 
-// send sends a request whose fields behind the id are body; the reply comes on
-// the returned channel, which nobody needs to read.
-func (s *Session) send(typ byte, body []byte) <-chan reply {
+// send queues a request whose fields behind the id are body and then data; the
+// reply comes on the returned channel, which nobody needs to read. It waits while
+// the server is slow to take what was queued before.
+func (s *Session) send(typ byte, body, data []byte) <-chan reply {
 	c := make(chan reply, 1)
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) > maxQueue && s.err == nil {
+		s.changed.Wait()
+	}
 	if s.err != nil {
-		s.mu.Unlock()
 		c <- reply{err: s.err}
 		return c
 	}
@@ -158,18 +195,13 @@ func (s *Session) send(typ byte, body []byte) <-chan reply {
 	for s.pending[s.lastID] != nil { // after 2³² requests
 		s.lastID++
 	}
-	id := s.lastID
-	s.pending[id] = c
-	s.mu.Unlock()
-
-	p := make([]byte, 0, 9+len(body))
-	p = binary.BigEndian.AppendUint32(p, uint32(5+len(body)))
-	p = append(p, typ)
-	p = binary.BigEndian.AppendUint32(p, id)
-	p = append(p, body...)
-	if _, err := s.ch.Write(p); err != nil {
-		s.ch.Close() // a packet cut short: the reader ends, and all who wait are told
-	}
+	s.pending[s.lastID] = c
+	s.queue = binary.BigEndian.AppendUint32(s.queue, uint32(5+len(body)+len(data)))
+	s.queue = append(s.queue, typ)
+	s.queue = binary.BigEndian.AppendUint32(s.queue, s.lastID)
+	s.queue = append(s.queue, body...)
+	s.queue = append(s.queue, data...)
+	s.changed.Broadcast()
 	return c
 }
 

@@ -20,9 +20,18 @@ import (
 const (
 	typeInit     = 1
 	typeVersion  = 2
+	typeOpen     = 3
+	typeClose    = 4
+	typeWrite    = 6
 	typeSetstat  = 9
+	typeFsetstat = 10
 	typeRemove   = 13
+	typeMkdir    = 14
+	typeRmdir    = 15
+	typeRename   = 18
+	typeSymlink  = 20
 	typeStatus   = 101
+	typeHandle   = 102
 	typeExtended = 200
 	typeReply    = 201 // SSH_FXP_EXTENDED_REPLY
 )
