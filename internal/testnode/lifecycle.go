@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/proc"
 )
 
 // Stop ends the node as a shutdown does: the listener, the sessions and what runs in them are
@@ -23,7 +25,7 @@ func (n *Node) Stop() {
 func (n *Node) Kill() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.kill(func(process) bool { return true })
+	n.kill(func(proc.Process) bool { return true })
 }
 
 // KillServer does kill -9 of sshd's own processes. Commands and sftp-servers are left to notice
@@ -31,7 +33,7 @@ func (n *Node) Kill() {
 func (n *Node) KillServer() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.kill(process.isServer)
+	n.kill(isServer)
 }
 
 // Restart starts the node again on the same port, with the same keys unless
@@ -57,7 +59,7 @@ func (n *Node) Restart() {
 
 // Processes returns what runs on the node, one "PID COMMAND LINE" each: commands and
 // sftp-servers, not sshd itself, and not what has cleared its environment.
-func (n *Node) Processes() []string { return describe(marked(n.id)) }
+func (n *Node) Processes() []string { return describe(proc.Marked(n.mark)) }
 
 func (n *Node) stop() {
 	s := n.server
@@ -65,60 +67,60 @@ func (n *Node) stop() {
 		return
 	}
 	n.server = nil
-	tree := freeze(s.cmd.Process.Pid, process.isServer)
+	tree := freeze(s.cmd.Process.Pid, isServer)
 	for _, p := range tree {
-		p.signal(unix.SIGTERM)
-		p.signal(unix.SIGCONT)
+		p.Signal(unix.SIGTERM)
+		p.Signal(unix.SIGCONT)
 	}
-	if !await(func() bool { return ended(tree) }) {
+	if !await(func() bool { return len(proc.Living(tree)) == 0 }) {
 		for _, p := range tree {
-			p.signal(unix.SIGKILL)
+			p.Signal(unix.SIGKILL)
 		}
 	}
 	<-s.done
 	n.mustEnd(tree)
 }
 
-func (n *Node) kill(which func(process) bool) {
+func (n *Node) kill(which func(proc.Process) bool) {
 	s := n.server
 	if s == nil {
 		return
 	}
 	n.server = nil
-	var victims []process
+	var victims []proc.Process
 	for _, p := range freeze(s.cmd.Process.Pid, which) {
 		if which(p) {
 			victims = append(victims, p)
 		}
 	}
 	for _, p := range victims {
-		p.signal(unix.SIGKILL)
+		p.Signal(unix.SIGKILL)
 	}
 	<-s.done
 	n.mustEnd(victims)
 }
 
 // mustEnd waits for processes that were killed.
-func (n *Node) mustEnd(tree []process) {
-	if !await(func() bool { return ended(tree) }) {
-		n.t.Errorf("testnode: processes do not end: %s", strings.Join(describe(living(tree)), "; "))
+func (n *Node) mustEnd(tree []proc.Process) {
+	if !await(func() bool { return len(proc.Living(tree)) == 0 }) {
+		n.t.Errorf("testnode: processes do not end: %s", strings.Join(describe(proc.Living(tree)), "; "))
 	}
 }
 
 // freeze stops a process and those of its descendants that are to be stopped, until none is left
 // that could start another, and returns them all, the first one first.
-func freeze(pid int, which func(process) bool) []process {
-	var tree []process
+func freeze(pid int, which func(proc.Process) bool) []proc.Process {
+	var tree []proc.Process
 	await(func() bool {
 		tree = tree[:0]
-		if root, ok := readProcess(pid); ok {
+		if root, ok := proc.Read(pid); ok {
 			tree = append(tree, root)
 		}
-		tree = append(tree, below(pid)...)
+		tree = append(tree, proc.Below(pid)...)
 		frozen := true
 		for _, p := range tree {
-			if which(p) && p.state != 'T' {
-				p.signal(unix.SIGSTOP)
+			if which(p) && p.State != 'T' {
+				p.Signal(unix.SIGSTOP)
 				frozen = false
 			}
 		}
@@ -135,14 +137,14 @@ func (n *Node) cleanup() {
 		n.t.Logf("testnode: the end of sshd's log on %s:\n%s", n.Addr, n.logTail(60))
 	}
 	// What outlives its session was left behind by what the test tested. It may still be ending.
-	var left []process
+	var left []proc.Process
 	if !awaitFor(n.patience, func() bool { left = n.orphans(); return len(left) == 0 }) {
 		n.t.Errorf("testnode: processes left on the node: %s", strings.Join(describe(left), "; "))
 	}
-	n.kill(func(process) bool { return true })
-	left = marked(n.id)
+	n.kill(func(proc.Process) bool { return true })
+	left = proc.Marked(n.mark)
 	for _, p := range left {
-		p.signal(unix.SIGKILL)
+		p.Signal(unix.SIGKILL)
 	}
 	n.mustEnd(left)
 	if err := os.RemoveAll(n.dir); err != nil {
@@ -151,16 +153,16 @@ func (n *Node) cleanup() {
 }
 
 // orphans returns the processes of the node that no session has any more.
-func (n *Node) orphans() []process {
+func (n *Node) orphans() []proc.Process {
 	attached := map[int]bool{}
 	if n.server != nil {
-		for _, p := range below(n.server.cmd.Process.Pid) {
-			attached[p.pid] = true
+		for _, p := range proc.Below(n.server.cmd.Process.Pid) {
+			attached[p.PID] = true
 		}
 	}
-	var left []process
-	for _, p := range marked(n.id) {
-		if !attached[p.pid] {
+	var left []proc.Process
+	for _, p := range proc.Marked(n.mark) {
+		if !attached[p.PID] {
 			left = append(left, p)
 		}
 	}
@@ -191,22 +193,13 @@ func awaitFor(timeout time.Duration, condition func() bool) bool {
 	return true
 }
 
-func living(tree []process) []process {
-	var left []process
-	for _, p := range tree {
-		if p.alive() {
-			left = append(left, p)
-		}
-	}
-	return left
-}
-
-func ended(tree []process) bool { return len(living(tree)) == 0 }
-
-func describe(list []process) []string {
+func describe(list []proc.Process) []string {
 	var lines []string
 	for _, p := range list {
 		lines = append(lines, p.String())
 	}
 	return lines
 }
+
+// isServer says whether it is one of sshd's own processes.
+func isServer(p proc.Process) bool { return strings.HasPrefix(p.Name, "sshd") }

@@ -168,7 +168,8 @@ func (l *Link) accept() error {
 }
 
 // AfterUp calls f once, when n more bytes have been delivered to the address, exactly there: the
-// byte after them waits until f returns. f may cut the link or kill the node.
+// byte after them waits until f returns. f may cut the link, kill the node, or call AfterUp again; a
+// second call before that replaces the first.
 func (l *Link) AfterUp(n int64, f func()) { l.up.setTrigger(n, f) }
 
 // listen opens the link's port. Called with the lock held.

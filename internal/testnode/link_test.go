@@ -93,11 +93,11 @@ func TestLinkKeepsEveryByte(t *testing.T) {
 			l := NewLink(t, serve(t, echo))
 			set(l)
 			c := dial(t, l.Addr())
-			data := random(9<<20 + 12345)
+			data := random(3<<20 + 12345)
 			var sending sync.WaitGroup
 			sending.Go(func() {
 				for rest := data; len(rest) > 0; {
-					n := min(len(rest), 1+rand.IntN(1<<rand.IntN(20)))
+					n := min(len(rest), 1+rand.IntN(1<<(4+rand.IntN(16))))
 					if _, err := c.Write(rest[:n]); err != nil {
 						t.Error(err)
 						return

@@ -82,7 +82,7 @@ func (n *Node) writeServerConfig() error {
 	if path, err := findProgram("sftp-server", "/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec"); err == nil {
 		subsystem = path
 	}
-	env := []string{idName + "=" + n.id}
+	env := []string{n.mark}
 	if n.opts.noPython {
 		env = append(env, "PATH="+filepath.Join(n.dir, "bin"))
 	}

@@ -48,7 +48,7 @@ type Node struct {
 	t        testing.TB
 	opts     options
 	dir      string        // everything of this node but a home that was given
-	id       string        // in the environment of every process that runs on the node
+	mark     string        // NAME=VALUE in the environment of every process that runs on the node
 	sshd     string        // absolute path of the sshd program
 	uid      int           // of the login user
 	patience time.Duration // how long what has lost its session may take to end
@@ -66,7 +66,7 @@ type Node struct {
 // done.
 func Start(t testing.TB, opts ...Option) *Node {
 	t.Helper()
-	n := &Node{t: t, id: newID(), patience: 5 * time.Second, listed: map[int]bool{}}
+	n := &Node{t: t, mark: "TESTNODE_ID=" + newID(), patience: 5 * time.Second, listed: map[int]bool{}}
 	for _, o := range opts {
 		o(&n.opts)
 	}
