@@ -54,9 +54,9 @@ func flags() (f *pflag.FlagSet, c *command, opts *[]string, port, config *string
 	f = pflag.NewFlagSet("bundlefs", pflag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are printed by our caller
 	f.SortFlags = false
-	opts = f.StringArrayP("options", "o", nil, "mount options, see below")
-	port = f.StringP("port", "p", "", "the port of the node's sshd")
-	config = f.StringP("config", "F", "", "an ssh_config file in place of ~/.ssh/config and /etc/ssh/ssh_config")
+	opts = f.StringArrayP("options", "o", nil, "mount `OPTIONS`, see below")
+	port = f.StringP("port", "p", "", "the `PORT` of the node's sshd")
+	config = f.StringP("config", "F", "", "an ssh_config `FILE` in place of ~/.ssh/config and /etc/ssh/ssh_config")
 	f.BoolVarP(&c.mount.foreground, "foreground", "f", false, "stay in the foreground")
 	f.BoolVarP(&c.mount.debug, "debug", "d", false, "log all requests to standard error; stays in the foreground")
 	f.BoolVar(&c.json, "json", false, "print JSON (status, sync, unmount)")
