@@ -75,7 +75,7 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 	if !h.found || !sameHolder(h, seen) {
 		return "", withHint(fmt.Errorf("unlock %s on %s: it has changed hands meanwhile", b.cfg.Dir, b.cfg.Node), "look again whose it is")
 	}
-	aside = fmt.Sprintf("%s.unlocked-%s", b.cfg.Dir, time.Now().UTC().Format("20060102T150405Z"))
+	aside = fmt.Sprintf("%s.unlocked-%s-%s", b.cfg.Dir, time.Now().UTC().Format("20060102T150405Z"), newToken()[:6])
 	if err := node.Rename(b.cfg.Dir, aside); err != nil {
 		return "", fmt.Errorf("unlock %s on %s: rename: %w", b.cfg.Dir, b.cfg.Node, err)
 	}
