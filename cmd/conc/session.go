@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"bundlefs/bundle"
+	"bundlefs/internal/deploy"
+	"bundlefs/internal/journal"
+	"bundlefs/internal/remote"
+)
+
+// session is one node for the time of one command: its bundle, and a
+// connection that is made when it is first needed.
+type session struct {
+	app    *app
+	file   *deploy.File
+	node   *deploy.Node
+	target remote.Target
+	bundle *bundle.Bundle
+
+	mu     sync.Mutex // guards client
+	client *remote.Client
+}
+
+func (a *app) newSession(f *deploy.File, n *deploy.Node) (*session, error) {
+	t, err := target(n)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{app: a, file: f, node: n, target: t}
+	if err := s.configure(n.MountPoint(), ""); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// configure makes the handle of the bundle.
+func (s *session) configure(mountpoint, message string) (err error) {
+	s.bundle, err = bundle.New(bundle.Config{
+		Target: s.target, Node: s.node.Name, Dir: s.node.Bundle(), MountPoint: mountpoint,
+		Deploy: s.file.Path(), Message: message,
+		Connect: s.connect, StateDir: s.app.stateDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+	})
+	return err
+}
+
+// connect gives the connection to the node, made anew after it was lost.
+func (s *session) connect(ctx context.Context) (*remote.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		select {
+		case <-s.client.Done():
+			s.client.Close()
+			s.client = nil
+		default:
+			return s.client, nil
+		}
+	}
+	c, err := remote.Dial(ctx, s.target, remote.Options{Prompt: s.app.prompt, Log: s.app.ui.logger()})
+	if err != nil {
+		return nil, err
+	}
+	s.client = c
+	return c, nil
+}
+
+func (s *session) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		s.client.Close()
+		s.client = nil
+	}
+}
+
+// event is an entry of the journal about this node.
+func (s *session) event(kind journal.Kind) journal.Event {
+	return journal.Event{Kind: kind, Node: s.node.Name, Bundle: s.bundle.Dir(), Deploy: s.file.Path()}
+}

@@ -1,0 +1,215 @@
+package main
+
+// This file is the only one that writes to the user. Its rules:
+//
+//   - data, what a command was asked for, goes to standard output, and nothing
+//     else does; messages go to standard error;
+//   - on a terminal a message is "conc: NODE: STEP: text", elsewhere it is a log
+//     line, "time LEVEL node step text", with "-" for what does not apply;
+//   - the error that ends a command is "conc: text" everywhere, followed by
+//     "conc: hint: text" lines that say what to do; lower case, no full stop;
+//   - text from a node was stripped of control characters before it comes here.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+// ui writes to the user.
+type ui struct {
+	data     io.Writer // standard output
+	terminal bool      // messages go to a terminal
+	level    slog.Level
+
+	mu       sync.Mutex // guards what follows, and that lines stay whole
+	messages io.Writer  // standard error
+	bars     *mpb.Progress
+	bar      *mpb.Bar
+}
+
+func newUI(stdout, stderr io.Writer) *ui {
+	f, ok := stderr.(*os.File)
+	return &ui{data: stdout, messages: stderr, terminal: ok && term.IsTerminal(int(f.Fd()))}
+}
+
+// line writes one or more lines of messages, above a bar when there is one.
+func (u *ui) line(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.bars != nil {
+		io.WriteString(u.bars, text+"\n")
+		return
+	}
+	io.WriteString(u.messages, text+"\n")
+}
+
+// say is a message about a node and a step; "" for what does not apply.
+func (u *ui) say(level slog.Level, node, step, format string, args ...any) {
+	if level < u.level {
+		return
+	}
+	text := fmt.Sprintf(format, args...)
+	if u.terminal {
+		for _, s := range []string{step, node} {
+			if s != "" {
+				text = s + ": " + text
+			}
+		}
+		if level >= slog.LevelWarn {
+			text = strings.ToLower(level.String()) + ": " + text
+		}
+		u.line("conc: " + text)
+		return
+	}
+	dash := func(s string) string {
+		if s == "" {
+			return "-"
+		}
+		return strings.ReplaceAll(s, " ", "_")
+	}
+	u.line(fmt.Sprintf("%s %s %s %s %s", time.Now().Format("2006-01-02T15:04:05.000Z07:00"), level, dash(node), dash(step), text))
+}
+
+func (u *ui) info(node, step, format string, args ...any) {
+	u.say(slog.LevelInfo, node, step, format, args...)
+}
+
+func (u *ui) warn(node, step, format string, args ...any) {
+	u.say(slog.LevelWarn, node, step, format, args...)
+}
+
+// output is a line that a step wrote.
+func (u *ui) output(node, step, text string) {
+	if u.terminal {
+		u.line("    " + text)
+		return
+	}
+	u.say(slog.LevelInfo, node, step, "| %s", text)
+}
+
+// fail shows the error that ends a command.
+func (u *ui) fail(err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		u.line("conc: " + line)
+	}
+	if hint := hintOf(err); hint != "" {
+		for line := range strings.SplitSeq(hint, "\n") {
+			u.line("conc: hint: " + line)
+		}
+	}
+}
+
+// print writes lines of data.
+func (u *ui) print(lines ...string) {
+	for _, l := range lines {
+		fmt.Fprintln(u.data, l)
+	}
+}
+
+// table writes rows of data in columns.
+func (u *ui) table(rows [][]string) {
+	w := tabwriter.NewWriter(u.data, 0, 8, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(w, strings.Join(r, "\t"))
+	}
+	w.Flush()
+}
+
+// json writes a value as data, indented; event writes it in one line.
+func (u *ui) json(v any) error {
+	e := json.NewEncoder(u.data)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (u *ui) event(v any) error {
+	e := json.NewEncoder(u.data)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// progress shows a bar on a terminal, and nothing elsewhere. done ends it.
+func (u *ui) progress(what string, done, total int64, unit string) {
+	if !u.terminal || total <= 0 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.bar == nil {
+		u.bars = mpb.New(mpb.WithOutput(u.messages), mpb.WithWidth(40))
+		count := decor.CountersNoUnit("%d / %d "+unit, decor.WCSyncSpace)
+		if unit == "bytes" {
+			count = decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)
+		}
+		u.bar = u.bars.AddBar(total, mpb.PrependDecorators(decor.Name("conc: "+what)), mpb.AppendDecorators(count), mpb.BarRemoveOnComplete())
+	}
+	u.bar.SetTotal(total, false)
+	u.bar.SetCurrent(done)
+}
+
+// progressEnd removes the bar, if there is one.
+func (u *ui) progressEnd() {
+	u.mu.Lock()
+	bars, bar := u.bars, u.bar
+	u.bars, u.bar = nil, nil
+	u.mu.Unlock()
+	if bar != nil {
+		bar.Abort(true)
+		bars.Wait()
+	}
+}
+
+// logger gives a slog logger for the libraries: their messages are shown as
+// ours, with the attributes "node" and "step" in their places.
+func (u *ui) logger() *slog.Logger { return slog.New(&logHandler{ui: u}) }
+
+type logHandler struct {
+	ui    *ui
+	attrs []slog.Attr
+}
+
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	// What libraries tell at Info is of interest only to who asked for more.
+	return level >= slog.LevelWarn || h.ui.level < slog.LevelInfo
+}
+
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
+	var node, step string
+	text := r.Message
+	take := func(a slog.Attr) bool {
+		switch a.Key {
+		case "node":
+			node = a.Value.String()
+		case "step":
+			step = a.Value.String()
+		default:
+			text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
+		}
+		return true
+	}
+	for _, a := range h.attrs {
+		take(a)
+	}
+	r.Attrs(take)
+	h.ui.say(r.Level, node, step, "%s", text)
+	return nil
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &logHandler{h.ui, append(append([]slog.Attr(nil), h.attrs...), attrs...)}
+}
+
+func (h *logHandler) WithGroup(string) slog.Handler { return h }
