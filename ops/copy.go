@@ -293,14 +293,14 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.manifest[d.path] = Entry{sum, size, after.ModTime().UnixNano()}
+	c.manifest[d.path] = Entry{sum, size, after.ModTime().Unix()}
 	return nil
 }
 
 // unchanged tells whether what is in the bundle is still what was delivered
 // there, and looks like the source.
 func unchanged(there fs.FileInfo, delivered Entry, source fs.FileInfo) bool {
-	return there.Mode().IsRegular() && there.Size() == delivered.Size && there.ModTime().UnixNano() == delivered.ModTime &&
+	return there.Mode().IsRegular() && there.Size() == delivered.Size && there.ModTime().Unix() == delivered.ModTime &&
 		there.Size() == source.Size() && there.Mode().Perm() == source.Mode().Perm()
 }
 

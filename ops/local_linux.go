@@ -49,6 +49,6 @@ func waiting(f *os.File) (n int) {
 	if err != nil {
 		return 0
 	}
-	_ = conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+	_ = conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n
 }

@@ -14,7 +14,7 @@ type Manifest map[string]Entry
 type Entry struct {
 	SHA256  string `json:"sha256"` // hexadecimal
 	Size    int64  `json:"size"`
-	ModTime int64  `json:"mtime"` // as the mount showed it after the copy, in nanoseconds since 1970
+	ModTime int64  `json:"mtime"` // seconds since 1970, all that SFTP carries
 }
 
 // Paths are the manifest's paths, sorted.

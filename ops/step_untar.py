@@ -164,7 +164,7 @@ def op_untar(task):
                 with tarfile.open(path, encoding="utf-8", errors="surrogateescape") as archive:
                     members = vetted(task, name, tar_members(archive))
                     unpack(task, bundle, name, members, archive.extractfile)
-    XX
+        except BROKEN as err:
             raise agent.Halt("FAILED", "%s: %s" % (name, err or type(err).__name__), "the archive is broken: build and deliver it again")
         total += len(members)
     return {"status": "OK", "message": "%d members of %s" % (total, ", ".join(names))}
