@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func newLogin(ctx context.Context, s *settings, ask *asker, clock *stopwatch, al
 	for _, id := range s.identities {
 		k, err := loadKeyFile(id.path)
 		if err != nil {
-			if id.explicit || !strings.Contains(err.Error(), "no such file") {
+			if id.explicit || !errors.Is(err, fs.ErrNotExist) {
 				l.note("key %s: %v", id.path, err)
 			}
 			continue

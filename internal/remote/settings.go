@@ -267,9 +267,9 @@ func (r *reader) paths(key, def string) []string {
 	return list
 }
 
-// path expands ~, ${VARIABLE} and % tokens.
+// path expands ~, ${VARIABLE} and % tokens; the ~ last, since a home folder may
+// have a % in its name.
 func (r *reader) path(key, path string, o origin) string {
-	path = expandHome(path, r.s.home)
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
 		if name, rest, ok := strings.Cut(path[i:], "}"); ok && strings.HasPrefix(name, "${") {
@@ -318,7 +318,7 @@ func (r *reader) path(key, path string, o origin) string {
 			return path
 		}
 	}
-	return b.String()
+	return expandHome(b.String(), r.s.home)
 }
 
 func (r *reader) agent() string {
