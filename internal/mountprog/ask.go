@@ -92,6 +92,14 @@ func withoutServer(c *command, notMounted error) error {
 	if err != nil {
 		return err
 	}
+	if c.ask == "unmount" {
+		// Keeps a mount from beginning meanwhile, and removes a dead process's socket.
+		ctl, err := control.Listen(path, &serving{cfg: &mountConfig{mountpoint: path}})
+		if err != nil {
+			return err
+		}
+		defer ctl.Close()
+	}
 	switch {
 	case mounted == nil && c.ask != "unmount":
 		return notMounted

@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCheck(t *testing.T) {
@@ -61,5 +64,36 @@ func TestCheck(t *testing.T) {
 	s.euid, s.fusermount = 0, func() (string, error) { return "", errors.New("asked for") }
 	if err := s.check(cfg, &messages{&bytes.Buffer{}}); err != nil {
 		t.Errorf("root: %v", err)
+	}
+}
+
+// TestDeviceClosed opens a device of mode 0600 as another user.
+func TestDeviceClosed(t *testing.T) {
+	dir, err := os.MkdirTemp("", "device")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	device := filepath.Join(dir, "fuse")
+	if err := errors.Join(os.Chmod(dir, 0o711), os.WriteFile(device, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		if err := os.Chmod(device, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for euid, hint := range map[int]string{0: "--device " + device, 1000: "sudo chmod 0666 " + device} {
+		result := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with its user
+			if os.Getuid() == 0 {
+				unix.Setfsuid(nobody)
+			}
+			result <- system{fuseDevice: device, euid: euid}.checkDevice()
+		}()
+		if err := <-result; !errors.Is(err, fs.ErrPermission) || !strings.Contains(hintOf(err), hint) {
+			t.Errorf("uid %d: %v (%s), want permission denied (…%s…)", euid, err, hintOf(err), hint)
+		}
 	}
 }
