@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -230,13 +231,13 @@ func (c *copying) all(ctx context.Context, list []delivery, folders []string) er
 			return err
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, limited := errgroup.WithContext(ctx)
 	g.SetLimit(copyWorkers)
 	for _, d := range list {
-		if ctx.Err() != nil {
+		if limited.Err() != nil {
 			break
 		}
-		g.Go(func() error { return c.one(ctx, d) })
+		g.Go(func() error { return c.one(limited, d) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -293,14 +294,19 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.manifest[d.path] = Entry{sum, size, after.ModTime().Unix()}
+	c.manifest[d.path] = Entry{sum, size, after.ModTime().Unix(), time.Now().Unix()}
 	return nil
 }
+
+// settled is how much older than its delivery a file's time must be to tell a
+// change: a change in the same second would not show, since SFTP carries whole seconds.
+const settled = 2 // seconds
 
 // unchanged tells whether what is in the bundle is still what was delivered
 // there, and looks like the source.
 func unchanged(there fs.FileInfo, delivered Entry, source fs.FileInfo) bool {
 	return there.Mode().IsRegular() && there.Size() == delivered.Size && there.ModTime().Unix() == delivered.ModTime &&
+		delivered.Time-delivered.ModTime >= settled &&
 		there.Size() == source.Size() && there.Mode().Perm() == source.Mode().Perm()
 }
 

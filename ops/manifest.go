@@ -15,6 +15,7 @@ type Entry struct {
 	SHA256  string `json:"sha256"` // hexadecimal
 	Size    int64  `json:"size"`
 	ModTime int64  `json:"mtime"` // seconds since 1970, all that SFTP carries
+	Time    int64  `json:"time"`  // of the delivery, in seconds since 1970
 }
 
 // Paths are the manifest's paths, sorted.
@@ -37,9 +38,17 @@ func LoadManifest(b Bundle) (Manifest, error) {
 }
 
 func (m Manifest) save(b Bundle) error {
-	data, err := json.Marshal(m)
+	data, err := m.encoded()
 	if err != nil {
-		return fmt.Errorf("save manifest: %w", err)
+		return err
 	}
 	return b.SaveManifest(data)
+}
+
+func (m Manifest) encoded() ([]byte, error) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return data, nil
 }

@@ -165,6 +165,6 @@ def op_untar(task):
                     members = vetted(task, name, tar_members(archive))
                     unpack(task, bundle, name, members, archive.extractfile)
         except BROKEN as err:
-            raise agent.Halt("FAILED", "%s: %s" % (name, err or type(err).__name__), "the archive is broken: build and deliver it again")
+            raise agent.Halt("FAILED", "%s: %s" % (name, str(err).split("\n")[0] or type(err).__name__), "the archive is broken: build and deliver it again")
         total += len(members)
     return {"status": "OK", "message": "%d members of %s" % (total, ", ".join(names))}
