@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"bundlefs/internal/proc"
+	"bundlefs/internal/remote"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -335,5 +336,22 @@ func TestTarget(t *testing.T) {
 	n := start(t)
 	if g := n.Target(); g.Host != "127.0.0.1" || g.Port != n.Port || g.Options["UserKnownHostsFile"] != n.KnownHosts {
 		t.Errorf("target is %+v", g)
+	}
+}
+
+func TestTargetLogsIn(t *testing.T) {
+	n := start(t)
+	c, err := remote.Dial(t.Context(), n.Target(), remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.SFTP(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if wd, err := s.Getwd(); err != nil || wd != n.Home {
+		t.Errorf("sftp starts in %q, %v, want %q", wd, err, n.Home)
 	}
 }

@@ -22,6 +22,7 @@ type pipe struct {
 	head, tail uint64     // positions of the first byte held and of the next to come
 	ready      uint64     // what is before this position has arrived
 	stamps     []stamp    // the arrivals of what is from ready on, in order
+	writing    int        // how many bytes from head on are being delivered
 	lost       int        // bytes that vanished, and one for the end
 	scratch    []byte     // where bytes go that vanish
 	ended      bool       // the source has closed: nothing comes after tail
@@ -172,20 +173,32 @@ func (p *pipe) write() {
 			return
 		}
 		n, after := p.d.grant(len(chunk))
-		n, err := p.dst.Write(chunk[:n])
-		p.d.delivered.Add(int64(n))
-		p.mu.Lock()
-		if p.lost == 0 {
-			p.head += uint64(n)
-			p.reader.wake()
-		}
-		p.mu.Unlock()
+		err := p.deliver(chunk[:n])
 		after()
 		if err != nil {
 			p.broken()
 			return
 		}
 	}
+}
+
+// deliver writes bytes of the ring to the destination, unless they have vanished meanwhile.
+func (p *pipe) deliver(chunk []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost > 0 || p.dead {
+		return nil
+	}
+	p.writing = len(chunk)
+	p.mu.Unlock()
+	p.d.delivered.Add(int64(len(chunk))) // before anyone can have seen them
+	n, err := p.dst.Write(chunk)
+	p.d.delivered.Add(int64(n - len(chunk)))
+	p.mu.Lock()
+	p.writing = 0
+	p.head += uint64(n)
+	p.reader.wake()
+	return err
 }
 
 // arrived waits for bytes to deliver and returns them, or says that the end has arrived; neither
@@ -223,14 +236,16 @@ func (p *pipe) arrived() (chunk []byte, end bool) {
 // deliverEnd closes the destination for writing, or resets the connection, as the source did.
 func (p *pipe) deliverEnd() {
 	p.mu.Lock()
-	torn := p.torn
-	p.done = true
+	torn, lost := p.torn, p.lost > 0
+	p.done = !lost
 	p.mu.Unlock()
-	if torn {
+	switch {
+	case lost: // a cut came in between
+	case torn:
 		p.c.reset()
-		return
+	default:
+		_ = p.dst.CloseWrite()
 	}
-	_ = p.dst.CloseWrite()
 }
 
 // broken deals with a failed write: the destination is gone. Its last bytes are still under way
@@ -264,13 +279,13 @@ func (p *pipe) changed() {
 	p.writer.wake()
 }
 
-// lose lets what the ring holds vanish, and an end that has not arrived.
+// lose lets what the ring holds vanish, but for what is being delivered, and an end that has not
+// arrived. Once something is lost nothing is delivered any more.
 func (p *pipe) lose() {
-	p.lost += p.held()
-	if p.ended {
+	p.lost += p.held() - p.writing
+	if p.ended && !p.done {
 		p.lost++
 	}
-	p.head, p.ready, p.stamps = p.tail, p.tail, nil
 }
 
 func (p *pipe) isLossy() bool {
