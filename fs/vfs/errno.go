@@ -44,12 +44,14 @@ func Errno(err error) syscall.Errno {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return syscall.ETIMEDOUT
+	case isLost(err): // before the errno of the link, as ECONNRESET
+		return syscall.EIO
 	case errors.As(err, &errno):
 		return errno
 	case errors.Is(err, context.Canceled):
 		return syscall.EINTR
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return syscall.ETIMEDOUT
 	case errors.Is(err, os.ErrNotExist):
 		return syscall.ENOENT
 	case errors.Is(err, os.ErrPermission):
@@ -58,8 +60,6 @@ func Errno(err error) syscall.Errno {
 		return syscall.EEXIST
 	case errors.Is(err, os.ErrClosed):
 		return syscall.EBADF
-	case isLost(err):
-		return syscall.EIO
 	}
 	switch statusCode(err) {
 	case fxNoSuchFile:
@@ -86,8 +86,12 @@ func statusCode(err error) uint32 {
 }
 
 // isLost reports whether err says that the connection ended under the request,
-// so that it is not known whether the node did it.
+// so that it is not known whether the node did it. A request that gave up waiting
+// for a connection is not one of those.
 func isLost(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
 	switch statusCode(err) {
 	case fxConnectionLost, fxNoConnection:
 		return true

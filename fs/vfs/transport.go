@@ -34,6 +34,13 @@ const (
 	// reported as EINTR.
 	interruptGrace = time.Second
 
+	// stalled is how long a write takes at least that waits for the node to take
+	// what was sent before.
+	stalled = 50 * time.Millisecond
+
+	// openTimeout is how long the sessions of a new connection may take to open.
+	openTimeout = 30 * time.Second
+
 	backoffFirst = 250 * time.Millisecond
 	backoffMost  = 30 * time.Second
 
@@ -74,6 +81,8 @@ type connection struct {
 	data     int // bytes of data in one request
 	lost     chan struct{}
 	lose     sync.Once
+	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
+	born     time.Time
 }
 
 // session is one SFTP session.
@@ -103,21 +112,30 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{})}
-	if err := c.openSessions(ctx, t.want); err != nil {
+	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{}), born: time.Now()}
+	// A handshake on a link that is stuck ends with the connection only.
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	stop := context.AfterFunc(opening, func() { conn.Close() })
+	err = c.openSessions(opening, t.want)
+	if !stop() {
+		err = context.Cause(opening)
+	}
+	if err != nil {
 		c.close()
 		return nil, err
 	}
 	for _, s := range c.sessions {
 		t.tasks.Go(func() { s.Wait(); c.fail() })
 	}
+	t.tasks.Go(func() { <-c.wire.Done(); c.fail() })
 	return c, nil
 }
 
 // openSessions opens the codec's session, which tells how large packets may be,
 // and then the others side by side.
 func (c *connection) openSessions(ctx context.Context, want int) error {
-	ch, err := c.conn.OpenSubsystem(ctx, "sftp")
+	ch, err := c.channel(ctx)
 	if err != nil {
 		return fmt.Errorf("open sftp session: %w", err)
 	}
@@ -138,7 +156,7 @@ func (c *connection) openSessions(ctx context.Context, want int) error {
 	results := make(chan opened, want)
 	for range want {
 		go func() {
-			client, err := openClient(ctx, c.conn, c.data)
+			client, err := c.openClient(ctx)
 			results <- opened{client, err}
 		}()
 	}
@@ -158,19 +176,64 @@ func (c *connection) openSessions(ctx context.Context, want int) error {
 	return nil
 }
 
-func openClient(ctx context.Context, conn Conn, data int) (*sftp.Client, error) {
-	ch, err := conn.OpenSubsystem(ctx, "sftp")
+func (c *connection) openClient(ctx context.Context) (*sftp.Client, error) {
+	ch, err := c.channel(ctx)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { ch.Close() })
 	defer stop()
-	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(data), sftp.MaxConcurrentRequestsPerFile(128))
+	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(c.data), sftp.MaxConcurrentRequestsPerFile(128))
 	if err != nil {
 		ch.Close()
 		return nil, err
 	}
 	return client, nil
+}
+
+// channel opens a session and notes the signs of life that come on it.
+func (c *connection) channel(ctx context.Context) (io.ReadWriteCloser, error) {
+	ch, err := c.conn.OpenSubsystem(ctx, "sftp")
+	if err != nil {
+		return nil, err
+	}
+	return &channel{ch, c}, nil
+}
+
+// channel is a session's stream of bytes.
+type channel struct {
+	io.ReadWriteCloser
+	conn *connection
+}
+
+func (ch *channel) Read(p []byte) (int, error) {
+	n, err := ch.ReadWriteCloser.Read(p)
+	if n > 0 {
+		ch.conn.alive()
+	}
+	return n, err
+}
+
+// Write never fails with the io.EOF that a closed SSH channel gives: a read that
+// could not be sent would be taken for the end of the file.
+func (ch *channel) Write(p []byte) (int, error) {
+	start := time.Now()
+	n, err := ch.ReadWriteCloser.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("%w: %v", errLost, err)
+	}
+	// What did not have to wait has only gone into a buffer here.
+	if time.Since(start) > stalled {
+		ch.conn.alive()
+	}
+	return n, nil
+}
+
+func (c *connection) alive() { c.heard.Store(int64(time.Since(c.born))) }
+
+// silence is how long the node has given no sign of life on any session.
+func (c *connection) silence() time.Duration {
+	return time.Since(c.born) - time.Duration(c.heard.Load())
 }
 
 // fail marks the connection as lost: all its sessions end.
@@ -185,12 +248,14 @@ func (c *connection) isLost() bool {
 	}
 }
 
+// close ends the connection before its sessions: they say goodbye, for which a
+// link that is stuck has no room.
 func (c *connection) close() {
 	c.fail()
+	c.conn.Close()
 	if c.wire != nil {
 		c.wire.Close()
 	}
-	c.conn.Close()
 	for _, s := range c.sessions {
 		s.Client.Close()
 	}
@@ -220,15 +285,26 @@ func (t *transport) keep() {
 		case <-c.lost:
 		case <-c.conn.Done():
 		}
-		t.set(nil, errLost)
+		err := c.why()
+		t.set(nil, err)
 		c.close()
-		t.log.Warn("connection to the node lost, connecting again")
+		t.log.Warn("connecting again", "error", err)
 		if c = t.reopen(); c == nil {
 			return
 		}
 		t.set(c, nil)
 		t.log.Info("connected again")
 	}
+}
+
+// why tells why the connection was lost, as far as it is known.
+func (c *connection) why() error {
+	if e, ok := c.conn.(interface{ Err() error }); ok {
+		if err := e.Err(); err != nil {
+			return err
+		}
+	}
+	return errLost
 }
 
 // reopen dials until it succeeds, or returns nil after Close.
@@ -289,7 +365,8 @@ func (t *transport) get(ctx context.Context) (*connection, error) {
 		case <-t.ctx.Done():
 			return nil, errClosed
 		case <-limit:
-			return nil, fmt.Errorf("%w: %w", context.DeadlineExceeded, errors.Join(errLost, lastErr))
+			// The cause is for the log only: its errno is not that of the request.
+			return nil, fmt.Errorf("%w: no connection to the node: %v", context.DeadlineExceeded, lastErr)
 		}
 	}
 }
@@ -310,7 +387,9 @@ func (t *transport) close() {
 
 // on runs one request on session s, which blocks until the node has answered
 // (pkg/sftp knows no contexts), in such a way that the caller can leave: some time
-// after ctx has ended, or after the timeout. late, if not nil, is given what comes back when nobody waits any more.
+// after ctx has ended, or when the link has been silent for the timeout. A link
+// that is slow but moves is waited for. late, if not nil, is given what comes back
+// when nobody waits any more.
 func on[T any](ctx context.Context, t *transport, s *session, request func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		value T
@@ -323,21 +402,32 @@ func on[T any](ctx context.Context, t *transport, s *session, request func() (T,
 		s.inflight.Add(-1)
 		answer <- result{v, err}
 	}()
-	limit, stop := t.timer()
-	defer stop()
+	var limit <-chan time.Time
+	var timer *time.Timer
+	if t.timeout > 0 {
+		timer = time.NewTimer(t.timeout)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	var grace <-chan time.Time
+	interrupted := ctx.Done()
 	var err error
-	select {
-	case r := <-answer:
-		return r.value, r.err
-	case <-limit:
-		err = context.DeadlineExceeded
-	case <-ctx.Done():
-		grace := time.NewTimer(interruptGrace)
-		defer grace.Stop()
+	for err == nil {
 		select {
 		case r := <-answer:
 			return r.value, r.err
-		case <-grace.C:
+		case <-limit:
+			if left := t.timeout - s.conn.silence(); left > 0 {
+				timer.Reset(left)
+			} else {
+				err = fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded)
+			}
+		case <-interrupted:
+			interrupted = nil
+			wait := time.NewTimer(interruptGrace)
+			defer wait.Stop()
+			grace = wait.C
+		case <-grace:
 			err = ctx.Err()
 		}
 	}
@@ -354,10 +444,14 @@ func on[T any](ctx context.Context, t *transport, s *session, request func() (T,
 
 // ask runs a request that may be repeated when the connection is lost under it.
 func ask[T any](ctx context.Context, t *transport, request func(s *session) (T, error)) (T, error) {
+	start := time.Now()
 	for {
 		v, err := once(ctx, t, request, nil)
 		if err == nil || !isLost(err) || t.ctx.Err() != nil {
 			return v, err
+		}
+		if t.timeout > 0 && time.Since(start) > t.timeout {
+			return v, fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type Session struct {
 	queue   []byte // packets to be written
 	err     error  // why the session ended
 
+	done  chan struct{}  // closed when err is set
 	tasks sync.WaitGroup // the reader and the writer
 }
 
@@ -43,7 +44,7 @@ type reply struct {
 func New(ctx context.Context, ch io.ReadWriteCloser) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { ch.Close() })
 	defer stop()
-	s := &Session{ch: ch, pending: map[uint32]chan reply{}}
+	s := &Session{ch: ch, pending: map[uint32]chan reply{}, done: make(chan struct{})}
 	s.changed = sync.NewCond(&s.mu)
 	r := bufio.NewReaderSize(ch, 64<<10)
 	err := s.greet(r)
@@ -83,10 +84,12 @@ func (s *Session) Extension(name string) (data string, ok bool) {
 	return data, ok
 }
 
+// Done is closed when the session has ended, for whatever reason.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
 // Close ends the session; requests under way fail with [ErrClosed].
 func (s *Session) Close() error {
-	err := s.ch.Close()
-	s.end(io.EOF)
+	err := s.end(io.EOF)
 	s.tasks.Wait()
 	return err
 }
@@ -108,13 +111,13 @@ func readPacket(r io.Reader) (typ byte, body []byte, err error) {
 	return b[0], b[1:], nil
 }
 
-// end fails all that wait, once, and lets the reader and the writer end.
-func (s *Session) end(cause error) {
-	s.ch.Close()
+// end fails all that wait, and lets the reader and the writer end. They are told
+// before the channel is closed, for which a link that is stuck has no room.
+func (s *Session) end(cause error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.err == nil {
 		s.err = fmt.Errorf("%w: %w", ErrClosed, cause)
+		close(s.done)
 	}
 	for id, c := range s.pending {
 		delete(s.pending, id)
@@ -122,13 +125,15 @@ func (s *Session) end(cause error) {
 	}
 	s.queue = nil
 	s.changed.Broadcast()
+	s.mu.Unlock()
+	return s.ch.Close()
 }
 
 // read hands replies to those who wait for them until the session ends.
 func (s *Session) read(r io.Reader) {
 	for {
 		if err := s.readOne(r); err != nil {
-			s.end(err)
+			_ = s.end(err)
 			return
 		}
 	}
@@ -151,7 +156,7 @@ func (s *Session) write() {
 		s.changed.Broadcast() // there is room again
 		s.mu.Unlock()
 		if _, err := s.ch.Write(buf); err != nil {
-			s.end(err)
+			_ = s.end(err)
 			return
 		}
 	}
