@@ -88,8 +88,9 @@ func (n *Node) startCommand(channel ssh.Channel, line string) (*command, error) 
 }
 
 // serve passes input and output on, tells the client how the command ended, and closes the
-// channel after the last of its output. When the connection is gone, the command sees the ends of its pipes and has a moment to end before it is
-// killed; what it left in the background lives on until the node is closed.
+// channel after the last of its output. When the connection is gone, the command sees the ends of
+// its pipes, and has a moment to end before it is killed; what it left in the background lives on
+// until the node is closed.
 func (c *command) serve(gone <-chan struct{}) {
 	var input, output sync.WaitGroup
 	input.Go(func() {

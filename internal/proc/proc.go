@@ -86,7 +86,8 @@ func Below(pid int) []Process {
 	return tree
 }
 
-// Marked returns the processes whose environment, as they were started, holds a NAME=VALUE. Those of other users show only to root.
+// Marked returns the processes whose environment held a NAME=VALUE when they were started. Those
+// of other users show only to root.
 func Marked(variable string) []Process {
 	mark := []byte("\x00" + variable + "\x00")
 	var found []Process

@@ -25,8 +25,9 @@ func AsUser() Option { return func(o *options) { o.ordinary = true } }
 // still be started by its absolute path.
 func WithoutPython() Option { return func(o *options) { o.noPython = true } }
 
-// WithHome makes dir the home folder, for example a small file system that can fill up. It
-// must exist, be reachable by the login user, and is given to that user; it is not removed.
+// WithHome makes dir the home folder, for example a small file system that can fill up and was
+// mounted before. It must exist and be reachable by the login user, which t.TempDir is only for
+// the user who runs the tests; it is given to the login user, and not removed.
 func WithHome(dir string) Option { return func(o *options) { o.home = dir } }
 
 // WithConfig adds lines to sshd_config. They come first, so they win over the node's own. SetEnv

@@ -146,10 +146,21 @@ func (n *Node) makeHome() error {
 	if n.Home, err = filepath.EvalSymlinks(n.Home); err != nil {
 		return err
 	}
-	if n.uid != os.Getuid() {
-		return os.Chown(n.Home, n.uid, n.uid)
+	if n.uid == os.Getuid() {
+		return nil
 	}
-	return nil
+	for dir := filepath.Dir(n.Home); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if info.Mode()&0o001 == 0 {
+			return fmt.Errorf("home %s: user %s cannot enter %s", n.Home, n.User, dir)
+		}
+		if dir == "/" {
+			return os.Chown(n.Home, n.uid, n.uid)
+		}
+	}
 }
 
 // HostKey returns the key that sshd shows since its last start, or will show at its next one
