@@ -68,8 +68,9 @@ func (e *BlockedError) Hint() string {
 // at this moment.
 type InUseError struct {
 	Node, Dir string
-	PID       int    // 0 when unknown
-	Command   string // what it was started as, "" when unknown
+	PID       int       // 0 when unknown
+	Command   string    // what it was started as, "" when unknown
+	Since     time.Time // when it began
 }
 
 func (e *InUseError) Error() string {

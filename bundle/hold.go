@@ -88,7 +88,11 @@ func inUse(f *os.File) *InUseError {
 	text, _ := io.ReadAll(io.LimitReader(f, 4096))
 	pid, command, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	n, _ := strconv.Atoi(pid)
-	return &InUseError{PID: n, Command: clean(command)}
+	e := &InUseError{PID: n, Command: clean(command)}
+	if info, err := f.Stat(); err == nil {
+		e.Since = info.ModTime()
+	}
+	return e
 }
 
 func same(f *os.File, name string) bool {

@@ -52,7 +52,7 @@ func (b *Bundle) openedBy(err error) error {
 	}
 	rec := newRecord(&b.cfg)
 	rec.PID, rec.Message = inUse.PID, inUse.Command
-	blocked.Record = rec
+	blocked.Record, blocked.Since = rec, inUse.Since
 	return blocked
 }
 

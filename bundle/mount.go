@@ -199,15 +199,30 @@ func (b *Bundle) ask(ctx context.Context, op string, progress func(json.RawMessa
 	if b.cfg.MountPoint == None {
 		return nil
 	}
-	c, err := control.Dial(ctx, b.cfg.MountPoint)
+	err := request(ctx, b.cfg.MountPoint, op, progress)
 	if errors.Is(err, control.ErrNotMounted) {
 		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
 	}
+	return err
+}
+
+func request(ctx context.Context, folder, op string, progress func(json.RawMessage)) error {
+	c, err := control.Dial(ctx, folder)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	return c.Call(ctx, op, nil, nil, progress)
+}
+
+// unmountNow unmounts without a barrier, and without waiting for anything that
+// the node would have to answer. The mount program ends by itself.
+func unmountNow(folder string) error {
+	path, err := control.Canonical(folder)
+	if err != nil {
+		return err
+	}
+	return mountpoint.Unmount(path, false)
 }
 
 // Unmount is the barrier, and then the unmounting. Not mounted is no error.
@@ -229,27 +244,24 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	if err != nil || !ours {
 		return err
 	}
-	c, err := control.Dial(ctx, point)
-	if errors.Is(err, control.ErrNotMounted) {
-		return detach(point) // its process has died
+	if !alive(point) {
+		err = detach(point)
+	} else if barrier {
+		err = request(ctx, point, "unmount", nil) // has the barrier in it
+	} else {
+		err = unmountNow(point)
 	}
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if barrier {
-		if err := c.Call(ctx, "sync", nil, nil, nil); err != nil {
-			return err
-		}
-	}
-	err = c.Call(ctx, "unmount", nil, nil, nil)
 	if errors.Is(err, syscall.EBUSY) {
 		return &BusyError{MountPoint: point, Users: users(point)}
 	}
 	if err != nil {
-		// The program may end before its answer is read: what counts is the mount.
-		if ours, _, merr := findMount(&st); merr != nil || ours {
+		// The program may end before its answer is read, or have died just now.
+		if ours, _, merr := findMount(&st); merr != nil || ours && alive(point) {
 			return err
+		} else if ours {
+			if err := detach(point); err != nil {
+				return err
+			}
 		}
 	}
 	b.log.Info("unmounted", "node", b.cfg.Node, "mount", point)
