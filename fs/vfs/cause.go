@@ -24,22 +24,25 @@ func (s *Shared) whyNotMade(ctx context.Context, p string, err error) error {
 	if _, statErr := s.lstat(ctx, p); statErr == nil {
 		return syscall.EEXIST
 	}
-	return s.whyNotWritten(ctx, path.Dir(p), err)
+	return s.whyNotWritten(ctx, path.Dir(p), 0, err)
 }
 
-// whyNotWritten explains why data or a name was not taken: the file system that
-// holds p is full or read-only.
-func (s *Shared) whyNotWritten(ctx context.Context, p string, err error) error {
+// whyNotWritten explains why data (of so many bytes) or a name was not taken: the
+// file system that holds p is full or read-only.
+func (s *Shared) whyNotWritten(ctx context.Context, p string, size int, err error) error {
 	if !isFailure(err) {
 		return err
 	}
-	const readOnly = 1 // SSH2_FXE_STATVFS_ST_RDONLY (OpenSSH, PROTOCOL, section 4.4)
 	v := s.statvfs(ctx, p)
+	if v == nil { // removed, for example
+		v = s.statvfs(ctx, s.tree.root)
+	}
+	const readOnly = 1 // SSH2_FXE_STATVFS_ST_RDONLY (OpenSSH, PROTOCOL, section 4.4)
 	switch {
 	case v == nil:
 	case v.Flag&readOnly != 0:
 		return syscall.EROFS
-	case v.Bavail == 0, v.Files > 0 && v.Favail == 0:
+	case v.Bavail == 0, v.Files > 0 && v.Favail == 0, v.Frsize > 0 && v.Bavail < uint64(size)/v.Frsize:
 		return syscall.ENOSPC
 	}
 	return err
@@ -73,7 +76,7 @@ func (s *Shared) whyNotRemoved(ctx context.Context, p string, wantDir bool, err 
 	case isFailure(err) && isDir && s.hasEntries(ctx, p):
 		return syscall.ENOTEMPTY
 	}
-	return s.whyNotWritten(ctx, p, err)
+	return s.whyNotWritten(ctx, p, 0, err)
 }
 
 func (s *Shared) hasEntries(ctx context.Context, p string) bool {
@@ -113,7 +116,7 @@ func (s *Shared) whyNotRenamed(ctx context.Context, oldPath, newPath string, rep
 	if a != nil && b != nil && a.Fsid != b.Fsid {
 		return syscall.EXDEV
 	}
-	return s.whyNotWritten(ctx, path.Dir(newPath), err)
+	return s.whyNotWritten(ctx, path.Dir(newPath), 0, err)
 }
 
 // whyNotOpened explains why a file could not be opened with the given flags.
@@ -124,7 +127,7 @@ func (s *Shared) whyNotOpened(ctx context.Context, p string, err error) error {
 	if st, statErr := s.lstat(ctx, p); statErr == nil && st.Mode&TypeMask == TypeDir {
 		return syscall.EISDIR
 	}
-	return s.whyNotWritten(ctx, path.Dir(p), err)
+	return s.whyNotWritten(ctx, path.Dir(p), 0, err)
 }
 
 // randomName is a name nobody else will use.

@@ -158,10 +158,21 @@ func (s *Shared) Statfs(ctx context.Context) (StatFS, error) {
 		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
 			Files: 1 << 30, FilesFree: 1 << 30, NameMax: 255}, nil
 	}
+	return saneStatFS(v), nil
+}
+
+// saneStatFS takes from the wire what programs can divide by.
+func saneStatFS(v *sftp.StatVFS) StatFS {
+	const most = 1 << 30
+	block := min(max(v.Bsize, 512), most)
+	fragment := v.Frsize
+	if fragment == 0 || fragment > most {
+		fragment = block
+	}
 	return StatFS{
-		BlockSize: uint32(v.Bsize), FragmentSize: uint32(v.Frsize), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
-		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(v.Namemax),
-	}, nil
+		BlockSize: uint32(block), FragmentSize: uint32(fragment), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
+		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(min(max(v.Namemax, 1), maxName)),
+	}
 }
 
 // holdPath locks the name of n and returns its path; release unlocks. While it is
@@ -253,11 +264,8 @@ func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
 // listed turns attributes of the wire into ours, without inode number and links.
 func (s *Shared) listed(st *sftp.FileStat) Attr {
 	a := Attr{
-		Mode: st.Mode, Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
+		Mode: saneMode(st.Mode), Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
 		Atime: int64(st.Atime) * int64(time.Second), Mtime: int64(st.Mtime) * int64(time.Second),
-	}
-	if a.Mode&TypeMask == 0 { // a server may leave the type out
-		a.Mode |= TypeRegular
 	}
 	a.Size = min(a.Size, 1<<63-1) // an offset of the kernel is signed
 	a.Ctime = a.Mtime
@@ -271,6 +279,16 @@ func (s *Shared) listed(st *sftp.FileStat) Attr {
 		a.Mode &^= *s.o.Umask & 0o777
 	}
 	return a
+}
+
+// saneMode takes from the wire what can be a mode. The kernel has no use for an
+// inode of a type that it does not know; a server may leave the type out.
+func saneMode(mode uint32) uint32 {
+	switch t := mode & TypeMask; t {
+	case TypeRegular, TypeDir, TypeSymlink, syscall.S_IFIFO, syscall.S_IFSOCK, syscall.S_IFCHR, syscall.S_IFBLK:
+		return mode & (TypeMask | 0o7777)
+	}
+	return TypeRegular | mode&0o7777
 }
 
 func (s *Shared) entry(a Attr) Entry {

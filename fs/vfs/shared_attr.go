@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"os"
 	"syscall"
 
@@ -18,11 +19,14 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 		return Entry{}, &Error{"stat", "", err}
 	}
 	if f := s.file(h); f != nil && f.usable() {
-		return s.fstat(ctx, n, f)
+		e, err := s.fstat(ctx, n, f)
+		if !isLost(err) {
+			return e, err
+		}
 	}
 	p, release, err := s.holdPath(ctx, n)
 	if err != nil {
-		if f := s.tree.anyOpen(n, false); f != nil && f.usable() {
+		if f := s.tree.anyOpen(n, false); f != nil {
 			return s.fstat(ctx, n, f)
 		}
 		return Entry{}, &Error{"stat", "", err}
@@ -32,7 +36,7 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	if err != nil {
 		return Entry{}, &Error{"stat", p, err}
 	}
-	if st.Mode&TypeMask != n.mode && st.Mode&TypeMask != 0 {
+	if saneMode(st.Mode)&TypeMask != n.mode {
 		return Entry{}, &Error{"stat", p, syscall.ESTALE} // replaced on the node
 	}
 	return s.entry(s.attr(n, st)), nil
@@ -58,20 +62,21 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 	if err != nil {
 		return Entry{}, &Error{"setattr", "", err}
 	}
+	defer s.tree.touch(n)
 	f := s.file(h)
 	if f == nil || !f.usable() || set.Size != nil && !f.writable {
 		f = s.tree.anyOpen(n, set.Size != nil)
 	}
 	p, release, err := s.holdPath(ctx, n)
 	if err != nil {
-		if f == nil || !f.usable() {
+		if f == nil {
 			return Entry{}, &Error{"setattr", "", err}
 		}
 		return s.setOpen(ctx, n, f, set)
 	}
 	defer release()
 	// A file open for writing may be cut though its permissions forbid it by now.
-	if set.Size != nil && f != nil && f.usable() && f.writable {
+	if set.Size != nil && f != nil && f.writable {
 		if err := s.truncate(ctx, f, *set.Size); err != nil {
 			return Entry{}, err
 		}
@@ -136,7 +141,10 @@ func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.
 		}
 		return struct{}{}, wire.Setstat(context.Background(), p, a, isLink)
 	})
-	return s.whyNotWritten(ctx, p, err)
+	if errors.Is(err, os.ErrPermission) && a.Size == nil {
+		return syscall.EPERM // one word of SFTP for two; who may not chmod gets this one
+	}
+	return s.whyNotWritten(ctx, p, 0, err)
 }
 
 // setOpen changes the attributes of an open file that has no name any more.
@@ -148,7 +156,7 @@ func (s *Shared) setOpen(ctx context.Context, n *node, f *openFile, set SetAttr)
 	}
 	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
 		if set.Mode != nil {
-			if err := f.remote.Chmod(os.FileMode(*set.Mode & 0o777)); err != nil {
+			if err := f.remote.Chmod(fileMode(*set.Mode)); err != nil {
 				return struct{}{}, err
 			}
 		}
@@ -166,12 +174,27 @@ func (s *Shared) setOpen(ctx context.Context, n *node, f *openFile, set SetAttr)
 	return s.fstat(ctx, n, f)
 }
 
+// fileMode is how package os writes permissions.
+func fileMode(mode uint32) os.FileMode {
+	m := os.FileMode(mode & 0o777)
+	if mode&syscall.S_ISUID != 0 {
+		m |= os.ModeSetuid
+	}
+	if mode&syscall.S_ISGID != 0 {
+		m |= os.ModeSetgid
+	}
+	if mode&syscall.S_ISVTX != 0 {
+		m |= os.ModeSticky
+	}
+	return m
+}
+
 func (s *Shared) truncate(ctx context.Context, f *openFile, size uint64) error {
 	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
 		return struct{}{}, f.remote.Truncate(int64(size))
 	}, nil)
 	if err != nil {
-		return &Error{"truncate", f.path, s.whyNotWritten(ctx, f.path, err)}
+		return &Error{"truncate", f.path, s.whyNotWritten(ctx, f.path, 0, err)}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // openDir is an open folder: a listing taken at one moment.
@@ -14,6 +15,8 @@ type openDir struct {
 	mu      sync.Mutex // guards the listing; held while it is taken
 	read    bool
 	entries []DirEntry
+	taken   time.Time // when the listing was asked for
+	moment  uint64    // tree.now() then
 }
 
 func (s *Shared) dir(h Handle) *openDir {
@@ -47,11 +50,12 @@ func (s *Shared) ReadDir(ctx context.Context, h Handle, again bool) ([]DirEntry,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.read || again {
+		taken, moment := time.Now(), s.tree.now()
 		entries, err := s.list(ctx, d.node)
 		if err != nil {
 			return nil, err
 		}
-		d.entries, d.read = entries, true
+		d.entries, d.read, d.taken, d.moment = entries, true, taken, moment
 	}
 	return d.entries, nil
 }
@@ -87,16 +91,30 @@ func (s *Shared) list(ctx context.Context, n *node) ([]DirEntry, error) {
 	return entries, nil
 }
 
-// Instantiate implements [FileSystem].
+// Instantiate implements [FileSystem]. A long folder is passed on in many parts:
+// what was listed is not told of what was changed here since then, nor when it
+// has grown old.
 func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 	d := s.dir(h)
 	if d == nil {
 		return Entry{}, false
 	}
-	n := s.tree.remember(d.node, e.Name, e.Attr.Mode)
+	d.mu.Lock()
+	age, moment := time.Since(d.taken), d.moment
+	d.mu.Unlock()
+	if age >= min(s.o.NameTimeout, s.o.AttrTimeout) {
+		return Entry{}, false
+	}
+	n := s.tree.rememberSince(d.node, e.Name, e.Attr.Mode, moment)
+	if n == nil {
+		return Entry{}, false
+	}
 	a := e.Attr
 	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
-	return s.entry(a), true
+	found := s.entry(a)
+	found.NameValid -= age
+	found.AttrValid -= age
+	return found, true
 }
 
 // ReleaseDir implements [FileSystem].

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"sync"
 	"syscall"
 
 	"github.com/pkg/sftp"
+	"golang.org/x/sync/errgroup"
 )
 
 // openFile is an open file: one handle of the node's server.
@@ -20,8 +19,7 @@ type openFile struct {
 	writable bool
 	appends  bool // the server writes at the end, whatever the offset
 
-	mu      sync.Mutex // guards inPlace
-	inPlace *sftp.File // of a file that appends: a second handle that obeys offsets
+	temporary bool // opened for one write, and not in the tree
 }
 
 // usable reports whether the connection that the handle belongs to is still there.
@@ -40,6 +38,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		return Entry{}, Opened{}, &Error{"create", name, err}
 	}
 	defer release()
+	defer s.tree.touch(dir)
 	// Exclusively first: only a file that this call made gets its permissions.
 	f, err := s.openRemote(ctx, p, flags|syscall.O_CREAT|syscall.O_EXCL)
 	made := err == nil
@@ -54,7 +53,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	}
 	st, err := on(ctx, s.link, f.session, func() (*sftp.FileStat, error) {
 		if made {
-			if err := f.remote.Chmod(os.FileMode(mode & 0o777)); err != nil {
+			if err := f.remote.Chmod(fileMode(mode)); err != nil {
 				return nil, err
 			}
 		}
@@ -130,12 +129,7 @@ func (s *Shared) Read(ctx context.Context, h Handle, dest []byte, off int64) (in
 	}
 	// The answer may come when the caller has left and dest is another's.
 	data, err := on(ctx, s.link, f.session, func() ([]byte, error) {
-		buf := make([]byte, len(dest))
-		n, err := f.remote.ReadAt(buf, off)
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return buf[:n], err
+		return f.readAt(make([]byte, len(dest)), off)
 	}, nil)
 	if err != nil {
 		return 0, &Error{"read", f.path, err}
@@ -149,36 +143,89 @@ func (s *Shared) Write(ctx context.Context, h Handle, data []byte, off int64, ca
 	if f == nil {
 		return &Error{"write", "", syscall.EBADF}
 	}
-	data = append([]byte(nil), data...) // as in Read
-	_, err := on(ctx, s.link, f.session, func() (int, error) {
-		to := f.remote
-		if cached && f.appends {
-			var err error
-			if to, err = f.obeyingOffsets(); err != nil {
-				return 0, err
-			}
+	defer s.tree.touch(f.node)
+	if cached && f.appends {
+		to, err := s.inPlace(ctx, f.node)
+		if err != nil {
+			return &Error{"write", f.path, err}
 		}
-		return to.WriteAt(data, off)
+		if to.temporary {
+			defer s.closeRemote(to)
+		}
+		f = to
+	}
+	data = append([]byte(nil), data...) // as in Read
+	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
+		return struct{}{}, f.writeAt(data, off)
 	}, nil)
 	if err != nil {
-		return &Error{"write", f.path, s.whyNotWritten(ctx, f.path, err)}
+		return &Error{"write", f.path, s.whyNotWritten(ctx, f.path, len(data), err)}
 	}
 	return nil
 }
 
-// obeyingOffsets returns a handle for pages that the kernel writes back: they
-// belong where they were read, in a file that is open for appending too.
-func (f *openFile) obeyingOffsets() (*sftp.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.inPlace == nil {
-		remote, err := f.session.OpenFile(f.path, os.O_WRONLY)
-		if err != nil {
-			return nil, err
-		}
-		f.inPlace = remote
+// inPlace returns a handle for pages that the kernel writes back: they belong
+// where they were read, in a file that is open for appending too. If no other
+// handle will do the file is opened once more, for this write.
+func (s *Shared) inPlace(ctx context.Context, n *node) (*openFile, error) {
+	if f := s.tree.openWith(n, func(f *openFile) bool { return f.writable && !f.appends }); f != nil {
+		return f, nil
 	}
-	return f.inPlace, nil
+	p, release, err := s.holdPath(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	f, err := s.openRemote(ctx, p, syscall.O_WRONLY)
+	if err != nil {
+		return nil, err
+	}
+	f.node, f.temporary = n, true
+	return f, nil
+}
+
+// readAt fills p as far as the file goes. One read of the node may bring less
+// than was asked for; only the node's EOF is the end.
+func (f *openFile) readAt(p []byte, off int64) ([]byte, error) {
+	size := f.session.conn.data
+	got := make([]int, (len(p)+size-1)/size)
+	var g errgroup.Group
+	for i := range got {
+		g.Go(func() (err error) {
+			from, to := i*size, min((i+1)*size, len(p))
+			if got[i], err = f.remote.ReadAt(p[from:to], off+int64(from)); err == io.EOF {
+				err = nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	total := 0
+	for _, n := range got {
+		if total += n; n < size {
+			break
+		}
+	}
+	return p[:total], nil
+}
+
+// writeAt writes all of p, its parts side by side; one behind the other where the
+// server appends each.
+func (f *openFile) writeAt(p []byte, off int64) error {
+	var g errgroup.Group
+	if f.appends {
+		g.SetLimit(1)
+	}
+	for from := 0; from < len(p); from += f.session.conn.data {
+		part := p[from:min(from+f.session.conn.data, len(p))]
+		g.Go(func() error {
+			_, err := f.remote.WriteAt(part, off+int64(from))
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // Flush implements [FileSystem]: each write has waited for the node already.
@@ -198,7 +245,7 @@ func (s *Shared) Fsync(ctx context.Context, h Handle) error {
 		return struct{}{}, f.remote.Sync()
 	}, nil)
 	if err != nil {
-		return &Error{"fsync", f.path, s.whyNotWritten(ctx, f.path, err)}
+		return &Error{"fsync", f.path, s.whyNotWritten(ctx, f.path, 0, err)}
 	}
 	return nil
 }
@@ -220,11 +267,6 @@ func (s *Shared) Release(h Handle) {
 // is closed already.
 func (s *Shared) closeRemote(f *openFile) {
 	_, err := on(context.Background(), s.link, f.session, func() (struct{}, error) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.inPlace != nil {
-			f.inPlace.Close()
-		}
 		return struct{}{}, f.remote.Close()
 	}, nil)
 	if err != nil && f.usable() {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/pkg/sftp"
+
 	"bundlefs/internal/sftpwire"
 )
 
@@ -31,9 +33,21 @@ func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, er
 	if err != nil {
 		return Entry{}, &Error{"lookup", p, err}
 	}
+	// A name that was one of several of a file may have been given to another on
+	// the node: SFTP has no inode numbers to tell.
+	if other, ok := s.tree.otherName(dir, name); ok {
+		if same, err := s.lstat(ctx, other); err != nil || !alike(st, same) {
+			s.tree.unlink(dir, name)
+		}
+	}
 	a := s.listed(st)
 	n := s.tree.remember(dir, name, a.Mode)
 	return s.entry(s.attr(n, st)), nil
+}
+
+// alike reports whether attributes can be those of one file.
+func alike(a, b *sftp.FileStat) bool {
+	return a.Mode == b.Mode && a.Size == b.Size && a.Mtime == b.Mtime && a.UID == b.UID && a.GID == b.GID
 }
 
 // Mkdir implements [FileSystem].
@@ -43,6 +57,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 		return Entry{}, &Error{"mkdir", name, err}
 	}
 	defer release()
+	defer s.tree.touch(dir)
 	err = s.change(ctx, func(x *session) error { return x.Mkdir(p) })
 	if err != nil {
 		return Entry{}, &Error{"mkdir", p, s.whyNotMade(ctx, p, err)}
@@ -61,6 +76,7 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 		return Entry{}, &Error{"symlink", name, err}
 	}
 	defer release()
+	defer s.tree.touch(dir)
 	err = s.change(ctx, func(x *session) error { return x.Symlink(target, p) })
 	if err != nil {
 		return Entry{}, &Error{"symlink", p, s.whyNotMade(ctx, p, err)}
@@ -82,6 +98,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 		return Entry{}, &Error{"link", name, err}
 	}
 	defer release()
+	defer s.tree.touch(n, dir)
 	// The lock on the name's folder is held; the other folder's is not taken, as
 	// it may be the same one. The kernel keeps renames of the old name away.
 	old, ok := s.tree.path(n)
@@ -112,6 +129,7 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 		return &Error{"unlink", name, err}
 	}
 	defer release()
+	defer s.tree.touch(dir)
 	err = s.change(ctx, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) })
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
@@ -127,6 +145,7 @@ func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
 		return &Error{"rmdir", name, err}
 	}
 	defer release()
+	defer s.tree.touch(dir)
 	err = s.change(ctx, func(x *session) error { return x.RemoveDirectory(p) })
 	if err != nil {
 		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}
@@ -148,6 +167,11 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 		return &Error{"rename", oldName + " to " + newName, syscall.ENOENT}
 	}
 	oldPath, newPath = path.Join(oldPath, oldName), path.Join(newPath, newName)
+	moved := s.tree.child(from, oldName)
+	if moved != nil && s.tree.within(to, moved) { // whatever the node thinks of it
+		return &Error{"rename", oldPath + " to " + newPath, syscall.EINVAL}
+	}
+	defer s.tree.touch(from, to)
 	if mode == RenameNoReplace {
 		err = s.renameNew(ctx, oldPath, newPath)
 	} else {
@@ -177,9 +201,8 @@ func (s *Shared) holdRename(ctx context.Context, oldParent Ino, oldName string, 
 	if from.mode != TypeDir || to.mode != TypeDir {
 		return nil, nil, nil, syscall.ENOTDIR
 	}
-	moved := s.tree.child(from, oldName)
 	all := int64(1)
-	if moved == nil || moved.mode == TypeDir {
+	if mayBeDir(s.tree.child(from, oldName)) {
 		all = allNames
 	}
 	if err := acquire(ctx, s.names, all); err != nil {
@@ -200,14 +223,22 @@ func (s *Shared) holdRename(ctx context.Context, oldParent Ino, oldName string, 
 			return nil, nil, nil, err
 		}
 	}
-	return from, to, func() {
+	release = func() {
 		if second != first {
 			second.names.Release(allNames)
 		}
 		first.names.Release(allNames)
 		s.names.Release(all)
-	}, nil
+	}
+	if all == 1 && mayBeDir(s.tree.child(from, oldName)) { // since a moment ago
+		release()
+		return s.holdRename(ctx, oldParent, oldName, newParent, newName)
+	}
+	return from, to, release, nil
 }
+
+// mayBeDir reports whether a name's node is a folder, or not known.
+func mayBeDir(n *node) bool { return n == nil || n.mode == TypeDir }
 
 // renameNew renames to a name that must not exist. SSH_FXP_RENAME refuses an
 // existing one (draft, section 6.5).

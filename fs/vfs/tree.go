@@ -1,7 +1,6 @@
 package vfs
 
 import (
-	"context"
 	"path"
 	"sync"
 	"syscall"
@@ -16,6 +15,7 @@ type tree struct {
 	nodes map[Ino]*node
 	last  Ino
 	root  string // path of the root folder on the node
+	clock uint64 // counts the changes made through this mount
 }
 
 // node is one inode. Its number and type never change: a file that is replaced
@@ -33,6 +33,7 @@ type node struct {
 	children map[string]*node // of a folder: those that are known
 	uses     uint64           // lookups not yet forgotten
 	open     []*openFile      // handles on it
+	changed  uint64           // tree.clock when its attributes or names were last changed
 }
 
 // link is one name of a node.
@@ -103,6 +104,10 @@ func (t *tree) child(parent *node, name string) *node {
 func (t *tree) remember(parent *node, name string, mode uint32) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.rememberLocked(parent, name, mode)
+}
+
+func (t *tree) rememberLocked(parent *node, name string, mode uint32) *node {
 	n := parent.children[name]
 	if n != nil && n.mode != mode&TypeMask {
 		t.unlinkLocked(parent, name)
@@ -128,6 +133,7 @@ func (t *tree) link(n, parent *node, name string) {
 	defer t.mu.Unlock()
 	t.unlinkLocked(parent, name)
 	t.linkLocked(n, parent, name)
+	t.touchLocked(n, parent)
 	n.uses++
 }
 
@@ -142,18 +148,54 @@ func (t *tree) unlink(parent *node, name string) {
 func (t *tree) rename(from *node, name string, to *node, newName string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := from.children[name]
-	if n == nil { // never looked up: nothing is known of it
-		t.unlinkLocked(to, newName)
+	n, over := from.children[name], to.children[newName]
+	if n != nil && over == n { // two names of one file: rename(2) does nothing
 		return
 	}
-	if to.children[newName] == n { // two names of one file: rename(2) does nothing
-		return
+	t.touchLocked(from, to)
+	if over != nil {
+		t.dropLinkLocked(over, to, newName)
 	}
-	t.unlinkLocked(to, newName)
-	t.linkLocked(n, to, newName)
-	t.dropLinkLocked(n, from, name)
-	delete(from.children, name)
+	if n != nil { // else it was never looked up: nothing is known of it
+		t.linkLocked(n, to, newName)
+		t.dropLinkLocked(n, from, name)
+		t.touchLocked(n)
+	}
+	if over != nil {
+		t.reapLocked(over)
+		t.reapLocked(to)
+	}
+	t.reapLocked(from)
+}
+
+// within reports whether n is dir or lies below it.
+func (t *tree) within(n, dir *node) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n != dir {
+		if len(n.links) == 0 {
+			return false
+		}
+		n = n.links[0].parent
+	}
+	return true
+}
+
+// otherName is a name of n beside the one given, if it has several.
+func (t *tree) otherName(parent *node, name string) (p string, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := parent.children[name]
+	if n == nil {
+		return "", false
+	}
+	for _, l := range n.links {
+		if l.parent != parent || l.name != name {
+			dir, ok := t.pathLocked(l.parent)
+			return path.Join(dir, l.name), ok
+		}
+	}
+	return "", false
 }
 
 func (t *tree) linkLocked(n, parent *node, name string) {
@@ -166,13 +208,17 @@ func (t *tree) unlinkLocked(parent *node, name string) {
 	if n == nil {
 		return
 	}
-	delete(parent.children, name)
+	t.touchLocked(n, parent)
 	t.dropLinkLocked(n, parent, name)
 	t.reapLocked(n)
 	t.reapLocked(parent)
 }
 
+// dropLinkLocked takes a name away from n, unless it is another's by now.
 func (t *tree) dropLinkLocked(n, parent *node, name string) {
+	if parent.children[name] == n {
+		delete(parent.children, name)
+	}
 	for i, l := range n.links {
 		if l.parent == parent && l.name == name {
 			n.links = append(n.links[:i:i], n.links[i+1:]...)
@@ -244,12 +290,18 @@ func (t *tree) dropOpen(n *node, f *openFile) {
 	t.reapLocked(n)
 }
 
-// anyOpen returns a handle on n, a writable one if there is one and want asks for it.
+// anyOpen returns a handle on n that the node still knows, a writable one if that
+// is asked for.
 func (t *tree) anyOpen(n *node, writable bool) *openFile {
+	return t.openWith(n, func(f *openFile) bool { return !writable || f.writable })
+}
+
+// openWith returns a handle on n that the node still knows and that is wanted.
+func (t *tree) openWith(n *node, wanted func(*openFile) bool) *openFile {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range n.open {
-		if !writable || f.writable {
+		if f.usable() && wanted(f) {
 			return f
 		}
 	}
@@ -260,24 +312,4 @@ func (t *tree) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.nodes)
-}
-
-// allNames is the weight of excluding everybody else.
-const allNames = 1 << 30
-
-// rlock takes one unit of a name lock, lock all of it.
-func rlock(ctx context.Context, s *semaphore.Weighted) error { return acquire(ctx, s, 1) }
-func lock(ctx context.Context, s *semaphore.Weighted) error  { return acquire(ctx, s, allNames) }
-
-// acquire gives up with ctx, but not before the grace that a request has.
-func acquire(ctx context.Context, s *semaphore.Weighted, units int64) error {
-	if s.Acquire(ctx, units) == nil {
-		return nil
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptGrace)
-	defer cancel()
-	if s.Acquire(grace, units) == nil {
-		return nil
-	}
-	return ctx.Err()
 }
