@@ -201,10 +201,18 @@ func (s *Spool) deleteAll() error {
 			return err
 		}
 	}
-	for _, path := range []string{s.data.path, filepath.Join(s.dir, "lock"), s.dir} {
+	lock := filepath.Join(s.dir, "lock")
+	for _, path := range []string{s.data.path, lock} {
 		if err := os.Remove(path); err != nil {
 			return err
 		}
 	}
-	return nil
+	err = os.Remove(s.dir)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if _, there := os.Lstat(lock); there == nil {
+		return nil // somebody has made a new spool here since the lock went away
+	}
+	return err
 }
