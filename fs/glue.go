@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"context"
 	"log/slog"
 	"syscall"
 	"time"
@@ -26,12 +25,6 @@ func newGlue(files vfs.FileSystem, log *slog.Logger) *glue {
 
 func (g *glue) String() string { return "bundlefs" }
 
-// request is the context of a kernel request: done when a signal interrupts the
-// program that waits for it.
-func request(cancel <-chan struct{}, h *fuse.InHeader) context.Context {
-	return &fuse.Context{Caller: h.Caller, Cancel: cancel}
-}
-
 // status turns an error into what the kernel gets. An EIO tells the program
 // nothing, so the log gets the cause.
 func (g *glue) status(err error) fuse.Status {
@@ -51,13 +44,13 @@ func attr(a vfs.Attr, out *fuse.Attr) {
 	out.Size = a.Size
 	out.Blocks = (a.Size + 511) / 512
 	out.Blksize = 4096
-	out.Atime, out.Atimensec = unix(a.Atime)
-	out.Mtime, out.Mtimensec = unix(a.Mtime)
-	out.Ctime, out.Ctimensec = unix(a.Ctime)
+	out.Atime, out.Atimensec = sinceEpoch(a.Atime)
+	out.Mtime, out.Mtimensec = sinceEpoch(a.Mtime)
+	out.Ctime, out.Ctimensec = sinceEpoch(a.Ctime)
 }
 
-// unix splits nanoseconds since the epoch.
-func unix(ns int64) (uint64, uint32) {
+// sinceEpoch splits nanoseconds since the epoch.
+func sinceEpoch(ns int64) (uint64, uint32) {
 	t := time.Unix(0, ns)
 	return uint64(t.Unix()), uint32(t.Nanosecond())
 }
@@ -84,7 +77,9 @@ func opened(o vfs.Opened, out *fuse.OpenOut) {
 // Lookup implements fuse.RawFileSystem. "Does not exist" is an answer with an
 // inode number of zero where the kernel may remember it.
 func (g *glue) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	e, err := g.files.Lookup(request(cancel, h), vfs.Ino(h.NodeId), name)
+	ctx, answered := request(cancel, h)
+	defer answered()
+	e, err := g.files.Lookup(ctx, vfs.Ino(h.NodeId), name)
 	if err != nil {
 		if vfs.Errno(err) == syscall.ENOENT && e.NameValid > 0 {
 			*out = fuse.EntryOut{}
@@ -104,7 +99,9 @@ func (g *glue) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
 		h = vfs.Handle(in.Fh())
 	}
-	e, err := g.files.Getattr(request(cancel, &in.InHeader), vfs.Ino(in.NodeId), h)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
+	e, err := g.files.Getattr(ctx, vfs.Ino(in.NodeId), h)
 	return g.attrOut(e, err, out)
 }
 
@@ -144,17 +141,23 @@ func (g *glue) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		ns := t.UnixNano()
 		set.Mtime = &ns
 	}
-	e, err := g.files.Setattr(request(cancel, &in.InHeader), vfs.Ino(in.NodeId), h, set)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
+	e, err := g.files.Setattr(ctx, vfs.Ino(in.NodeId), h, set)
 	return g.attrOut(e, err, out)
 }
 
 func (g *glue) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	target, err := g.files.Readlink(request(cancel, h), vfs.Ino(h.NodeId))
+	ctx, answered := request(cancel, h)
+	defer answered()
+	target, err := g.files.Readlink(ctx, vfs.Ino(h.NodeId))
 	return []byte(target), g.status(err)
 }
 
 func (g *glue) StatFs(cancel <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	v, err := g.files.Statfs(request(cancel, h))
+	ctx, answered := request(cancel, h)
+	defer answered()
+	v, err := g.files.Statfs(ctx)
 	if err != nil {
 		return g.status(err)
 	}
@@ -179,7 +182,9 @@ func (g *glue) made(e vfs.Entry, err error, out *fuse.EntryOut) fuse.Status {
 }
 
 func (g *glue) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	e, err := g.files.Mkdir(request(cancel, &in.InHeader), vfs.Ino(in.NodeId), name, in.Mode&0o7777)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
+	e, err := g.files.Mkdir(ctx, vfs.Ino(in.NodeId), name, in.Mode&0o7777)
 	return g.made(e, err, out)
 }
 
@@ -189,7 +194,8 @@ func (g *glue) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out 
 	if t := in.Mode & vfs.TypeMask; t != vfs.TypeRegular && t != 0 {
 		return fuse.Status(syscall.EPERM) // mknod(2): the file system does not support the type
 	}
-	ctx := request(cancel, &in.InHeader)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
 	e, o, err := g.files.Create(ctx, vfs.Ino(in.NodeId), name, syscall.O_WRONLY|syscall.O_EXCL, in.Mode&0o7777)
 	if err == nil {
 		g.files.Release(o.Handle)
@@ -198,21 +204,29 @@ func (g *glue) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out 
 }
 
 func (g *glue) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	e, err := g.files.Symlink(request(cancel, h), vfs.Ino(h.NodeId), name, target)
+	ctx, answered := request(cancel, h)
+	defer answered()
+	e, err := g.files.Symlink(ctx, vfs.Ino(h.NodeId), name, target)
 	return g.made(e, err, out)
 }
 
 func (g *glue) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	e, err := g.files.Link(request(cancel, &in.InHeader), vfs.Ino(in.Oldnodeid), vfs.Ino(in.NodeId), name)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
+	e, err := g.files.Link(ctx, vfs.Ino(in.Oldnodeid), vfs.Ino(in.NodeId), name)
 	return g.made(e, err, out)
 }
 
 func (g *glue) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return g.status(g.files.Unlink(request(cancel, h), vfs.Ino(h.NodeId), name))
+	ctx, answered := request(cancel, h)
+	defer answered()
+	return g.status(g.files.Unlink(ctx, vfs.Ino(h.NodeId), name))
 }
 
 func (g *glue) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return g.status(g.files.Rmdir(request(cancel, h), vfs.Ino(h.NodeId), name))
+	ctx, answered := request(cancel, h)
+	defer answered()
+	return g.status(g.files.Rmdir(ctx, vfs.Ino(h.NodeId), name))
 }
 
 // Rename refuses RENAME_EXCHANGE and RENAME_WHITEOUT with EINVAL, as rename(2)
@@ -227,6 +241,7 @@ func (g *glue) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newNam
 	default:
 		return fuse.EINVAL
 	}
-	ctx := request(cancel, &in.InHeader)
+	ctx, answered := request(cancel, &in.InHeader)
+	defer answered()
 	return g.status(g.files.Rename(ctx, vfs.Ino(in.NodeId), oldName, vfs.Ino(in.Newdir), newName, mode))
 }

@@ -14,27 +14,30 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"bundlefs/fs/vfs"
+	"bundlefs/internal/mountpoint"
 )
 
 // Server serves one mount.
 type Server struct {
 	files      vfs.FileSystem
-	kernel     *fuse.Server
-	mountpoint string
+	mountpoint string        // absolute, without symlinks
 	done       chan struct{} // closed when the kernel has let go
 
 	closing sync.Once
 }
 
-// Mount connects to the node and mounts the folder at mountpoint. It returns when
+// Mount connects to the node and mounts the folder on the folder dir. It returns when
 // the mount is ready for use.
-func Mount(ctx context.Context, mountpoint string, o Options) (*Server, error) {
+func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	abs, err := filepath.Abs(mountpoint)
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs) // as the kernel's table of mounts has it
+	}
 	if err != nil {
-		return nil, fmt.Errorf("mount point %s: %w", mountpoint, err)
+		return nil, fmt.Errorf("mount point %s: %w", dir, err)
 	}
 	files, err := vfs.NewShared(ctx, vfs.SharedOptions{
 		Dial: o.Dial, Root: o.Root,
@@ -53,37 +56,38 @@ func Mount(ctx context.Context, mountpoint string, o Options) (*Server, error) {
 }
 
 // serve makes the mount of a file system and waits until the kernel uses it.
-func serve(mountpoint string, files vfs.FileSystem, o Options) (*Server, error) {
-	mo := &fuse.MountOptions{
-		FsName: o.Name, Name: o.Subtype,
-		AllowOther: o.AllowOther,
-		Options:    mountOptions(o),
-		// Root needs no helper; others do. A direct mount does not show what
-		// fusermount3 refuses, so there is no falling back.
-		DirectMountStrict:    os.Geteuid() == 0,
-		MaxWrite:             fuse.MAX_KERNEL_WRITE,
-		MaxReadAhead:         fuse.MAX_KERNEL_WRITE,
+func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
+	subtype := o.Subtype
+	if subtype == "" {
+		subtype = "bundlefs"
+	}
+	fd, err := mountKernel(dir, kernelOptions{
+		source: o.Name, subtype: subtype, allowOther: o.AllowOther || o.AllowRoot, words: mountOptions(o),
+	})
+	if err != nil {
+		return nil, err
+	}
+	var raw fuse.RawFileSystem = newGlue(files, o.Log)
+	if o.AllowRoot && !o.AllowOther {
+		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}
+	}
+	kernel, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+		MaxWrite:             maxRequest,
+		MaxReadAhead:         maxRequest,
 		MaxBackground:        64,
 		DisableXAttrs:        true,
 		Debug:                o.Debug,
 		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO, // attributes come with every listing
-	}
-	if mo.Name == "" {
-		mo.Name = "bundlefs"
-	}
-	kernel, err := fuse.NewServer(newGlue(files, o.Log), mountpoint, mo)
+	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
-	s := &Server{files: files, kernel: kernel, mountpoint: mountpoint, done: make(chan struct{})}
+	s := &Server{files: files, mountpoint: dir, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		kernel.Serve()
 	}()
-	if err := kernel.WaitMount(); err != nil {
-		return nil, errors.Join(err, s.Unmount())
-	}
 	return s, nil
 }
 
@@ -107,23 +111,27 @@ func (s *Server) Unmount() error {
 		return nil
 	default:
 	}
-	if err := s.kernel.Unmount(); err != nil {
-		if inUse(s.mountpoint) {
-			return fmt.Errorf("unmount %s: %w", s.mountpoint, syscall.EBUSY)
-		}
-		return fmt.Errorf("unmount %s: %w", s.mountpoint, err)
+	err := mountpoint.Unmount(s.mountpoint, false)
+	if err == nil {
+		<-s.done
+		return nil
 	}
-	<-s.done
-	return nil
+	m, findErr := mountpoint.Find(s.mountpoint)
+	if findErr != nil || m != nil {
+		return err
+	}
+	// Somebody else has unmounted it. If they did so lazily, it goes on for those
+	// who use it.
+	select {
+	case <-s.done:
+		return nil
+	case <-time.After(detachTime):
+		return fmt.Errorf("unmount %s: detached, but still in use: %w", s.mountpoint, syscall.EBUSY)
+	}
 }
 
-// inUse asks the kernel whether the mount is busy: fusermount3 says so only in words.
-func inUse(mountpoint string) bool {
-	if os.Geteuid() != 0 {
-		return true // what fusermount3 refuses its owner, it refuses since it is busy
-	}
-	return errors.Is(syscall.Unmount(mountpoint, syscall.MNT_EXPIRE), syscall.EBUSY)
-}
+// detachTime is how long the kernel may take to let go of what is unmounted.
+const detachTime = 2 * time.Second
 
 // Wait returns when the mount has ended, whoever ended it.
 func (s *Server) Wait() { <-s.done }
