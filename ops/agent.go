@@ -30,7 +30,7 @@ const (
 	pingEvery = 15 * time.Second
 	// stopGrace is how long the agent may take to answer a cancel; it needs one
 	// second to kill, and a round trip.
-	stopGrace  = 10 * time.Second
+	stopGrace  = 5 * time.Second
 	closeGrace = 3 * time.Second
 	maxNoise   = 64 << 10 // of what a login shell prints before the agent speaks
 	maxStderr  = 8 << 10  // kept of the agent's standard error

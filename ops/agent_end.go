@@ -38,7 +38,7 @@ func (e *lostError) Unwrap() error { return e.err }
 
 // Hint says what to do.
 func (e *lostError) Hint() string {
-	return "what ran there was ended with the connection; look at the node if in doubt, then go on from this step"
+	return "what ran there ends with the connection, or when the agent has not heard of conc for 90 s; look at the node if in doubt, then go on from this step"
 }
 
 // why tells why the agent's output ended with err. started: its first line came.

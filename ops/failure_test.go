@@ -193,6 +193,33 @@ func TestLostLink(t *testing.T) {
 	want(t, first(s.run("remote run true")), OK)
 }
 
+// A node that cannot be heard any more does not hold up who interrupts.
+func TestCancelOnSilentLink(t *testing.T) {
+	n := testnode.Start(t)
+	s := newSite(t, n)
+	link := testnode.NewLink(t, n.Addr)
+	s.connectTo(n.TargetVia(link))
+	ctx, cancel := context.WithCancel(t.Context())
+	e := &events{onOutput: func(string) { link.Drop(); cancel() }}
+	r := s.runWith(ctx, e, "remote run echo ready; sleep 300")
+	want(t, r, Stopped, "interrupted, but the node did not answer")
+	link.Reset() // else the command lives until the node gives up
+}
+
+func TestResumeNamesTheList(t *testing.T) {
+	s := newOffline(t, nil)
+	list := steps(t, "local stop", "local stop")
+	for i := range list {
+		list[i].List = "nightly jobs"
+	}
+	if r := Run(t.Context(), &s.env, list, Options{}, nil); r.Resume != "conc run node1 'nightly jobs' --from s2" {
+		t.Error(r.Resume)
+	}
+	if r := Run(t.Context(), &s.env, list, Options{From: "s2"}, nil); r.Resume != "" {
+		t.Error(r.Resume)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	n := testnode.Start(t)
 	s := newSite(t, n)

@@ -21,7 +21,6 @@ type frame struct {
 	Hello *struct {
 		Python     string `json:"python"`
 		Executable string `json:"executable"`
-		Home       string `json:"home"`
 	} `json:"hello"`
 
 	FD       Stream   `json:"fd"`

@@ -32,10 +32,11 @@ def op_pip(task):
     kept = {"error": "", "installed": "", "text": ""}
 
     def watch(line):
-        if line.startswith("ERROR:") and not kept["error"]:
-            kept["error"] = line[len("ERROR:"):].strip()
+        said = line.strip()
+        if said.startswith("ERROR:") and not kept["error"]:  # indented when it comes from the building of an sdist
+            kept["error"] = said[len("ERROR:"):].strip()
         if line.startswith("Successfully installed"):
-            kept["installed"] = line.strip()
+            kept["installed"] = said
         kept["text"] = (kept["text"] + "\n" + line)[-20000:]
 
     argv = find_pip(task, bundle, python, env) + [

@@ -1,0 +1,205 @@
+"""Tests of the steps' parts of the agent: python3 -m unittest steps_test."""
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import unittest
+import zipfile
+
+from agent_test import AgentCase, agent, until  # which makes the modules found
+
+import step_pip
+
+
+class Untar(AgentCase):
+    def tar(self, name, *members, mode="w:gz"):
+        with tarfile.open(os.path.join(self.bundle, name), mode) as archive:
+            for path, kind, content in members:
+                info = tarfile.TarInfo(path)
+                info.type, info.mode, info.mtime = kind, 0o6755, 1500000000
+                data = b""
+                if kind == tarfile.REGTYPE:
+                    data = content.encode()
+                    info.size = len(data)
+                else:
+                    info.linkname = content
+                archive.addfile(info, io.BytesIO(data))
+
+    def untar(self, glob):
+        return self.agent.call("untar", bundle="bundle", glob=glob)[1]
+
+    def test_every_kind(self):
+        for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz"), ("c.tgz", "w:gz"), ("d.tar.bz2", "w:bz2"), ("e.tar.xz", "w:xz")):
+            folder = name.split(".")[0]
+            self.tar(name, (folder + "/x/f", tarfile.REGTYPE, "hello"), (folder + "/s", tarfile.SYMTYPE, "x/f"), (folder + "/h", tarfile.LNKTYPE, folder + "/x/f"), mode=mode)
+            with self.subTest(name):
+                end = self.untar(name)
+                self.assertEqual(end["status"], "OK", end)
+                for file in ("x/f", "s", "h"):
+                    with open(os.path.join(self.bundle, folder, file)) as f:
+                        self.assertEqual(f.read(), "hello")
+                info = os.stat(os.path.join(self.bundle, folder, "x/f"))
+                self.assertEqual((stat.S_IMODE(info.st_mode), info.st_mtime), (0o755, 1500000000))
+                self.assertEqual(self.untar(name)["status"], "OK")  # again, over itself
+
+    def test_zip(self):
+        with zipfile.ZipFile(os.path.join(self.bundle, "a.zip"), "w") as archive:
+            archive.writestr("d/", "")
+            archive.writestr("d/f", "hello")
+            link = zipfile.ZipInfo("d/s")
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, "f")
+        self.assertEqual(self.untar("*.zip")["status"], "OK")
+        with open(os.path.join(self.bundle, "d/s")) as f:
+            self.assertEqual(f.read(), "hello")
+
+    def test_members_that_leave_the_bundle(self):
+        F, S, L, D = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+        cases = {
+            "absolute": [("/tmp/x", F, "")],
+            "dotdot": [("a/../../x", F, "")],
+            "symlink out": [("s", S, "../x")],
+            "symlink absolute": [("s", S, "/etc/passwd")],
+            "symlink back and out": [("a", D, ""), ("a/s", S, "b/../../../x")],
+            "chain": [("d/a/s", S, "../.."), ("d/a/t", S, "s/../..")],
+            "below a symlink": [("s", S, "."), ("s/x", F, "")],
+            "below a file": [("s", F, ""), ("s/x", F, "")],
+            "file over folder": [("s", D, ""), ("s", F, "")],
+            "folder over file": [("s", F, ""), ("s", D, "")],
+            "hard link out": [("h", L, "../x")],
+            "hard link to a symlink": [("s", S, "x"), ("h", L, "s")],
+            "hard link to what is there": [("h", L, "secret")],
+            "device": [("d", tarfile.CHRTYPE, "")],
+            "pipe": [("d", tarfile.FIFOTYPE, "")],
+            "owner record": [(".conc-owner.json", F, "{}")],
+        }
+        for name, members in cases.items():
+            self.tar("bad.tar", ("good", F, "x"), *members)
+            with self.subTest(name):
+                end = self.untar("bad.tar")
+                self.assertEqual(end["status"], "FAILED", end)
+                self.assertIn("refused", end["message"])
+                self.assertEqual(os.listdir(self.bundle), ["bad.tar"])
+                self.assertEqual(sorted(os.listdir(self.home)), ["bundle"])
+
+    def test_symlink_that_is_there(self):
+        os.mkdir(os.path.join(self.home, "out"))
+        os.symlink("../out", os.path.join(self.bundle, "d"))
+        self.tar("a.tar", ("d/x", tarfile.REGTYPE, "x"))
+        self.assertEqual(self.untar("a.tar")["status"], "FAILED")
+        self.assertEqual(os.listdir(os.path.join(self.home, "out")), [])
+        os.unlink(os.path.join(self.bundle, "d"))
+        os.symlink("../out/y", os.path.join(self.bundle, "f"))
+        self.tar("b.tar", ("f", tarfile.REGTYPE, "x"))
+        self.assertEqual(self.untar("b.tar")["status"], "OK")
+        self.assertEqual(os.listdir(os.path.join(self.home, "out")), [])
+
+    def test_broken(self):
+        self.tar("a.tar.gz", ("x", tarfile.REGTYPE, "hello" * 10000))
+        path = os.path.join(self.bundle, "a.tar.gz")
+        with open(path, "rb") as f:
+            data = f.read()
+        for name, content in (("cut", data[:-30]), ("garbage", b"garbage" * 100), ("empty", b"")):
+            with open(path, "wb") as f:
+                f.write(content)
+            with self.subTest(name):
+                end = self.untar("*.gz")
+                self.assertEqual(end["status"], "FAILED", end)
+                self.assertIn("broken", end["hint"])
+
+    def test_no_match(self):
+        self.assertIn("nope-*", self.untar("nope-*")["message"])
+
+
+class Verify(AgentCase):
+    def test_differences(self):
+        files = {}
+        for name in ("same", "changed", "missing", "d/e"):
+            path = os.path.join(self.bundle, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as f:
+                f.write("content")
+            files[name] = [7, hashlib.sha256(b"content").hexdigest()]
+        lines, end = self.agent.call("verify", bundle="bundle", files=files, strict=True)
+        self.assertEqual((lines[1], end["status"]), ([], "OK"))
+        os.unlink(os.path.join(self.bundle, "missing"))
+        with open(os.path.join(self.bundle, "changed"), "w") as f:
+            f.write("CONTENT")
+        lines, end = self.agent.call("verify", bundle="bundle", files=files)
+        self.assertEqual((end["status"], end["message"]), ("FAILED", "1 missing, 1 different"))
+        self.assertEqual(lines[1], ["missing: missing", "differs: changed"])
+        del files["missing"], files["changed"], files["d/e"]
+        lines, end = self.agent.call("verify", bundle="bundle", files=files)
+        self.assertEqual((end["status"], lines[1]), ("OK", ["extra: changed", "extra: d/"]))
+        self.assertEqual(self.agent.call("verify", bundle="bundle", files=files, strict=True)[1]["status"], "FAILED")
+
+
+class Venv(AgentCase):
+    def venv(self, **request):
+        return self.agent.call("venv", bundle="bundle", venv="v/w", **request)[1]
+
+    def test_fresh_kept_cleared(self):
+        python = os.path.join(self.home, "v/w/bin/python")
+        self.assertEqual(self.venv()["status"], "OK")
+        self.assertTrue(os.access(python, os.X_OK))
+        self.assertFalse(os.path.exists(os.path.join(self.home, "v/w", agent.UNFINISHED)))
+        end = self.venv()
+        self.assertEqual(end["status"], "BLOCKED")
+        self.assertIn("--keep", end["hint"])
+        mark = os.path.join(self.home, "v/w/mark")
+        open(mark, "w").close()
+        self.assertEqual(self.venv(keep=True)["status"], "OK")
+        self.assertTrue(os.path.exists(mark))
+        self.assertEqual(self.venv(clear=True)["status"], "OK")
+        self.assertFalse(os.path.exists(mark))
+        os.unlink(python)
+        end = self.venv(keep=True)
+        self.assertEqual(end["status"], "BLOCKED")
+        self.assertIn("--clear", end["hint"])
+
+    def test_half_made(self):
+        path = os.path.join(self.home, "v/w")
+        os.makedirs(os.path.join(path, "lib"))
+        open(os.path.join(path, agent.UNFINISHED), "w").close()
+        self.assertEqual(self.venv()["status"], "OK")
+        self.assertEqual(self.venv(keep=True)["status"], "OK")
+
+    def test_foreign_folder_is_never_removed(self):
+        os.makedirs(os.path.join(self.home, "v/w"))
+        path = os.path.join(self.home, "v/w/precious")
+        open(path, "w").close()
+        for request in ({}, {"keep": True}, {"clear": True}):
+            self.assertEqual(self.venv(**request)["status"], "BLOCKED")
+        self.assertTrue(os.path.exists(path))
+
+    def test_link_and_file(self):
+        os.makedirs(os.path.join(self.home, "v"))
+        os.symlink("x", os.path.join(self.home, "v/w"))
+        self.assertEqual(self.venv()["status"], "BLOCKED")
+        os.unlink(os.path.join(self.home, "v/w"))
+        open(os.path.join(self.home, "v/w"), "w").close()
+        self.assertEqual(self.venv()["status"], "BLOCKED")
+
+    def test_cancelled_is_made_afresh(self):
+        self.agent.start("venv", bundle="bundle", venv="v/w", with_pip=False)
+        marker = os.path.join(self.home, "v/w", agent.UNFINISHED)
+        self.assertTrue(until(lambda: os.path.exists(marker)))
+        self.agent.send({"op": "cancel"})
+        if self.agent.finish()[1]["status"] == "STOPPED":
+            self.assertTrue(os.path.exists(marker))
+            self.assertEqual(self.agent.call("setup", bundle="bundle", venv="v/w", glob="x")[1]["status"], "BLOCKED")
+            self.assertEqual(self.venv()["status"], "OK")
+
+
+class PipHints(unittest.TestCase):
+    def test_missing(self):
+        hint = step_pip.pip_hint("ERROR: No matching distribution found for setuptools>=40.8.0")
+        self.assertIn("wheel", hint)
+        self.assertIn("six", step_pip.pip_hint("ERROR: No matching distribution found for six>=1.0"))
+        self.assertIn("broken", step_pip.pip_hint("ERROR: Wheel 'x' located at y is invalid."))
+        self.assertEqual(step_pip.pip_hint("ERROR: something else"), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
