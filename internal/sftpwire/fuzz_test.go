@@ -1,0 +1,47 @@
+package sftpwire
+
+import (
+	"bytes"
+	"io"
+	"testing"
+)
+
+// recorded is a server that has said everything before it was asked.
+type recorded struct{ *bytes.Reader }
+
+func (recorded) Write(p []byte) (int, error) { return len(p), nil }
+func (recorded) Close() error                { return nil }
+
+var _ io.ReadWriteCloser = recorded{}
+
+func FuzzVersion(f *testing.F) {
+	f.Add(version()[5:])
+	f.Add(version(ExtLimits, "1", ExtLSetstat, "1")[5:])
+	f.Add([]byte{0, 0, 0, 3, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ext, err := parseVersion(b)
+		total := 0
+		for name, data := range ext {
+			total += len(name) + len(data)
+		}
+		if err == nil && total > len(b) {
+			t.Fatalf("%d bytes of extensions out of %d", total, len(b))
+		}
+	})
+}
+
+// FuzzReply has a server say anything at all in reply to two requests.
+func FuzzReply(f *testing.F) {
+	f.Add(append(version(ExtLimits, "1"), packet(typeReply, u32(1), make([]byte, 32))...))
+	f.Add(append(version(), statusOf(1, 4, "Failure")...))
+	f.Add(append(version(), 0, 0, 0, 1, typeStatus))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := New(t.Context(), recorded{bytes.NewReader(b)})
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		_, _ = s.Limits(t.Context()) // ends with the recording at the latest
+		_ = s.Remove(t.Context(), "x")
+	})
+}

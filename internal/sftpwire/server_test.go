@@ -1,0 +1,122 @@
+package sftpwire_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"bundlefs/internal/node"
+	"bundlefs/internal/remote"
+	"bundlefs/internal/sftpwire"
+	"bundlefs/internal/testnode"
+)
+
+// open starts a session on a node.
+func open(t *testing.T, target remote.Target) *sftpwire.Session {
+	t.Helper()
+	client, err := remote.Dial(t.Context(), target, remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	ch, err := client.OpenSubsystem(t.Context(), "sftp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sftpwire.New(t.Context(), ch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestOpenSSH(t *testing.T) {
+	n := testnode.Start(t)
+	s := open(t, n.Target())
+	l, err := s.Limits(t.Context())
+	if err != nil || l.Read < 32<<10 || l.Write < 32<<10 {
+		t.Errorf("limits %+v, %v", l, err)
+	}
+	common(t, s, n.Home)
+
+	link := filepath.Join(n.Home, "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1234567890, 0)
+	sec := ptr(uint32(when.Unix()))
+	if err := s.Setstat(t.Context(), link, sftpwire.Attrs{Atime: sec, Mtime: sec}, true); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(link); err != nil || !info.ModTime().Equal(when) {
+		t.Errorf("the link itself: %v, %v", info, err)
+	}
+	if err := s.Setstat(t.Context(), link, sftpwire.Attrs{Atime: sec, Mtime: sec}, false); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what the link points to: %v", err)
+	}
+}
+
+func TestServerWithoutExtensions(t *testing.T) {
+	n, err := node.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := open(t, n.Target())
+	if l, err := s.Limits(t.Context()); err != nil || l != (sftpwire.Limits{}) {
+		t.Errorf("limits %+v, %v of a server that has none", l, err)
+	}
+	common(t, s, n.Home)
+}
+
+// common is what every server does.
+func common(t *testing.T, s *sftpwire.Session, home string) {
+	t.Helper()
+	file, dir := filepath.Join(home, "file"), filepath.Join(home, "dir")
+	if err := os.WriteFile(file, []byte("0123456789"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1000000000, 0)
+	sec := ptr(uint32(when.Unix()))
+	all := sftpwire.Attrs{
+		Size: ptr(uint64(4)), Permissions: ptr(uint32(0o600)), Atime: sec, Mtime: sec,
+		UID: ptr(uint32(os.Getuid())), GID: ptr(uint32(os.Getgid())),
+	}
+	if err := s.Setstat(t.Context(), file, all, false); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); info.Size() != 4 || info.Mode() != 0o600 || !info.ModTime().Equal(when) || st.Atim.Sec != when.Unix() {
+		t.Errorf("after setstat: %d bytes, %v, %v", info.Size(), info.Mode(), info.ModTime())
+	}
+	if err := s.Remove(t.Context(), file); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(t.Context(), file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("removed twice: %v", err)
+	}
+	var status *sftpwire.StatusError
+	if err := s.Setstat(t.Context(), file, all, false); !errors.As(err, &status) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("setstat of nothing: %v", err)
+	}
+}
