@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // MakeLocal makes the local folder that the bundle will be mounted on, with
@@ -48,8 +49,9 @@ func (b *Bundle) MakeLocal(ctx context.Context) error {
 	if len(missing) == 0 {
 		return checkEmpty(st.MountPoint)
 	}
+	shared := b.store.inherited(st.MountPoint, func(other *State) []string { return other.Local })
 	// Noted before they are made: closing removes only what is empty anyway.
-	st.Local = mergeDirs(st.Local, missing)
+	st.Local = mergeDirs(st.Local, append(shared, missing...))
 	if err := b.setState(st); err != nil {
 		return err
 	}
@@ -76,11 +78,7 @@ func checkEmpty(dir string) error {
 func mergeDirs(have, more []string) []string {
 	list := append([]string(nil), have...)
 	for _, m := range more {
-		known := false
-		for _, h := range have {
-			known = known || h == m
-		}
-		if !known {
+		if !slices.Contains(have, m) {
 			list = append(list, m)
 		}
 	}

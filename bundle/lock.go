@@ -119,6 +119,12 @@ func (l *locking) run(ctx context.Context) error {
 	}
 	made, err := l.mkdir(&st)
 	if err == nil {
+		st.Parents = mergeDirs(l.b.store.inherited(st.Dir, func(other *State) []string {
+			if other.Target != st.Target {
+				return nil
+			}
+			return other.Parents
+		}), st.Parents)
 		st.Phase = PhaseMade
 		err = errors.Join(l.b.setState(&st), ctx.Err())
 	}

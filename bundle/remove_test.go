@@ -115,6 +115,27 @@ func TestParentsOfOthersStay(t *testing.T) {
 	empty(t, n.Home, "shared")
 }
 
+// Of two bundles in one folder that was made for the first, the one that is
+// closed last removes it, on both sides.
+func TestSharedParentsGoWithTheLast(t *testing.T) {
+	n := testnode.Start(t)
+	top := filepath.Join(t.TempDir(), "top")
+	first := config(t, n, "shared/one")
+	second := first
+	second.Dir = "shared/two"
+	first.MountPoint, second.MountPoint = filepath.Join(top, "one"), filepath.Join(top, "two")
+	one, two := mustLock(t, first), mustLock(t, second)
+	if err := errors.Join(one.MakeLocal(t.Context()), two.MakeLocal(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, one)
+	mustClose(t, two)
+	empty(t, n.Home)
+	if _, err := os.Stat(top); !os.IsNotExist(err) {
+		t.Errorf("left: %v", err)
+	}
+}
+
 func TestBreak(t *testing.T) {
 	n := testnode.Start(t)
 	cfg := config(t, n, "b")

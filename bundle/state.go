@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -131,6 +132,22 @@ func (s *store) write(key, suffix string, data []byte) error {
 
 func (s *store) make() error { return os.MkdirAll(s.dir, 0o700) }
 
+// inherited gives those of the folders above one that we made for another
+// bundle that is open, outermost first: whichever is closed last removes them.
+func (s *store) inherited(folder string, made func(*State) []string) []string {
+	states, _ := s.list() // one that cannot be read costs an empty folder, not more
+	var dirs []string
+	for dir := filepath.Dir(folder); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		for i := range states {
+			if slices.Contains(made(&states[i]), dir) {
+				dirs = append([]string{dir}, dirs...)
+				break
+			}
+		}
+	}
+	return dirs
+}
+
 // remove removes all files of the bundle's but the lock, the state last.
 func (s *store) remove(key string) error {
 	for _, suffix := range []string{".manifest", ".json"} {
@@ -180,6 +197,10 @@ func List(stateDir string) ([]State, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.list()
+}
+
+func (s *store) list() ([]State, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
