@@ -5,6 +5,7 @@ package contract
 
 import (
 	"io"
+	"maps"
 	"testing"
 	"time"
 )
@@ -48,10 +49,22 @@ type File interface {
 }
 
 // Run runs the suite; tree gives a fresh empty tree each time.
-func Run(t *testing.T, tree func(t *testing.T) Tree) {
+func Run(t *testing.T, tree func(t *testing.T) Tree) { RunExcept(t, nil, tree) }
+
+// RunExcept runs the suite without the cases named, each with the reason why it
+// cannot be met.
+func RunExcept(t *testing.T, except map[string]string, tree func(t *testing.T) Tree) {
+	left := maps.Clone(except)
 	for _, c := range cases {
+		if _, ok := left[c.name]; ok {
+			delete(left, c.name)
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			c.run(&check{T: t, Tree: tree(t)})
 		})
+	}
+	if len(left) > 0 {
+		t.Errorf("no such cases: %v", left)
 	}
 }

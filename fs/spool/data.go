@@ -19,6 +19,7 @@ const maxOpen = 128
 type dataDir struct {
 	path     string
 	unsynced atomic.Bool // a name was made since the folder was synced
+	free     freeFiles
 
 	// mu guards everything below and the fields of each dataFile but file.
 	mu     sync.Mutex
@@ -35,16 +36,22 @@ type dataFile struct {
 	users   int           // calls in progress
 	idle    *list.Element // in dataDir.idle while users is 0
 	removed bool          // no longer in the map: closed by its last user
+	going   bool          // being removed by its only user: others wait
 
-	openMu sync.Mutex // guards file; taken without dataDir.mu by users only
+	openMu sync.Mutex // guards file while there are users; never taken under dataDir.mu
 	file   *os.File   // nil until first opened
 }
 
-func newDataDir(path string) *dataDir {
-	d := &dataDir{path: path, files: make(map[uint64]*dataFile)}
+// openDataDir uses the folder at path, which is there.
+func openDataDir(path string) (*dataDir, error) {
+	d := &dataDir{path: path, free: freeFiles{dir: path}, files: make(map[uint64]*dataFile)}
 	d.freed.L = &d.mu
 	d.idle.Init()
-	return d
+	names, err := d.names()
+	if err != nil {
+		return nil, err
+	}
+	return d, d.free.clear(names)
 }
 
 // name is the path of the data file of id.
@@ -64,14 +71,17 @@ func parseID(name string) (uint64, bool) {
 // take returns the entry of id and counts the caller as one of its users. It
 // closes the file longest unused when there are too many, and waits when all
 // are in use; users never wait for another file, so that ends.
+// The caller holds mu.
 func (d *dataDir) take(id uint64) (*dataFile, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for {
 		if d.closed {
 			return nil, closedError("open", d.name(id))
 		}
 		if f := d.files[id]; f != nil {
+			if f.going {
+				d.freed.Wait()
+				continue
+			}
 			if f.users == 0 {
 				d.idle.Remove(f.idle)
 				f.idle = nil
@@ -112,6 +122,7 @@ func (d *dataDir) release(f *dataFile) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f.users--
+	f.going = false // only set while there is one user
 	if f.users > 0 {
 		return
 	}
@@ -132,7 +143,9 @@ func (d *dataDir) release(f *dataFile) {
 // with calls do with the open data file of id. A missing file is made when
 // create is set, and is an error that is os.ErrNotExist otherwise.
 func (d *dataDir) with(id uint64, create bool, do func(*os.File) error) error {
+	d.mu.Lock()
 	f, err := d.take(id)
+	d.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -154,8 +167,15 @@ func (d *dataDir) open(f *dataFile, create bool) (*os.File, error) {
 	path := d.name(f.id)
 	file, err := openOurs(path, os.O_RDWR)
 	if errors.Is(err, os.ErrNotExist) && create {
-		file, err = openOurs(path, os.O_RDWR|os.O_CREATE)
+		flag, old := os.O_RDWR|os.O_CREATE, d.free.take(path)
+		if old {
+			flag = os.O_RDWR
+		}
+		file, err = openOurs(path, flag)
 		d.unsynced.Store(true)
+		if err == nil && old {
+			err = proveEmpty(file)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -203,35 +223,61 @@ func (d *dataDir) sync(id uint64) error {
 
 func (d *dataDir) remove(id uint64) error {
 	d.mu.Lock()
-	if d.closed {
+	f, err := d.take(id)
+	if err != nil {
 		d.mu.Unlock()
-		return closedError("remove", d.name(id))
+		return err
 	}
-	if f := d.files[id]; f != nil {
-		if f.users == 0 {
-			d.drop(f)
-			d.freed.Broadcast()
-		} else {
-			delete(d.files, id)
-			f.removed = true
-		}
+	alone := f.users == 1
+	if alone {
+		f.going = true
+	} else {
+		// Those who use it go on with a file that has no name any more.
+		delete(d.files, id)
+		f.removed = true
 	}
 	d.mu.Unlock()
+	defer d.release(f)
 	// Without mu: freeing the blocks of a big file takes its time.
+	if alone {
+		return d.recycle(f)
+	}
 	if err := os.Remove(d.name(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// ids lists the data files on the disk, in no order.
-func (d *dataDir) ids() ([]uint64, error) {
+// recycle removes the data file of an entry whose only user is the caller.
+func (d *dataDir) recycle(f *dataFile) error {
+	file, err := d.open(f, false)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = d.free.put(file)
+	f.openMu.Lock()
+	defer f.openMu.Unlock()
+	file.Close()
+	f.file = nil
+	return err
+}
+
+// names lists what is in the folder, in no order.
+func (d *dataDir) names() ([]string, error) {
 	dir, err := os.Open(d.path)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	return dir.Readdirnames(-1)
+}
+
+// ids lists the data files on the disk, in no order.
+func (d *dataDir) ids() ([]uint64, error) {
+	names, err := d.names()
 	if err != nil {
 		return nil, err
 	}
@@ -256,4 +302,5 @@ func (d *dataDir) close() {
 	for d.opened > 0 {
 		d.freed.Wait()
 	}
+	d.free.close()
 }

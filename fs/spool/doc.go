@@ -10,6 +10,7 @@
 //	DIR/journal     the records
 //	DIR/journal.new a journal being rewritten; worth nothing after a crash
 //	DIR/data/ID     the content of one inode, mode 0600; ID is 16 hexadecimal digits
+//	DIR/data/free-* empty files kept for new inodes; worth nothing after a crash
 //
 // One process has a spool open at a time; a second one gets a *LockedError.
 //

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
@@ -94,15 +95,16 @@ func (s *salt) parseFrame(h []byte) (frame, bool) {
 // up to the end of the file. The body is put into buf, which grows if needed.
 // A frame that is not whole, valid and the one with sequence seq gives errBad;
 // other errors come from reading.
-func (s *salt) readFrame(r io.Reader, left int64, seq uint64, buf []byte) ([]byte, error) {
+func (s *salt) readFrame(r *bufio.Reader, left int64, seq uint64, buf []byte) ([]byte, error) {
 	if left < frameHeader {
 		return buf, errBad
 	}
-	var h [frameHeader]byte
-	if _, err := io.ReadFull(r, h[:]); err != nil {
+	h, err := r.Peek(frameHeader)
+	if err != nil {
 		return buf, err
 	}
-	f, ok := s.parseFrame(h[:])
+	f, ok := s.parseFrame(h)
+	r.Discard(frameHeader) // they are in the buffer: it cannot fail
 	if !ok || f.seq != seq || f.length > left-frameHeader {
 		return buf, errBad
 	}

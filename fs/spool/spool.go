@@ -71,7 +71,12 @@ func (s *Spool) open() error {
 		j.close()
 		return err
 	}
-	s.journal, s.data = j, newDataDir(data)
+	d, err := openDataDir(data)
+	if err != nil {
+		j.close()
+		return err
+	}
+	s.journal, s.data = j, d
 	return nil
 }
 

@@ -200,6 +200,70 @@ func TestAllInUse(t *testing.T) {
 	wg.Wait()
 }
 
+// TestRecycledFiles: a file that had other data before is empty when it gets a
+// new id, whatever is written and removed at the same time.
+func TestRecycledFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := mustOpen(t, dir)
+	var wg sync.WaitGroup
+	for w := range uint64(4) {
+		wg.Go(func() {
+			old, buf := bytes.Repeat([]byte{'A' + byte(w)}, 5000), make([]byte, 6001)
+			for i := range uint64(300) {
+				id := i<<8 | w
+				err := errors.Join(s.WriteAt(id, old, 0), s.TruncateData(id, 100), s.WriteAt(id, []byte("z"), 6000), s.ReadAt(id, buf, 0))
+				if err != nil {
+					t.Error(err)
+				}
+				if !bytes.Equal(buf[:100], old[:100]) || !bytes.Equal(buf[100:6000], make([]byte, 5900)) || buf[6000] != 'z' {
+					t.Errorf("id %x holds data of another one", id)
+				}
+				if i%5 != 0 {
+					if err := s.Remove(id); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Go(func() { // the same id from several sides
+		for range 300 {
+			var race sync.WaitGroup
+			race.Go(func() {
+				if err := s.WriteAt(1<<40, []byte("mine"), 0); err != nil {
+					t.Error(err)
+				}
+			})
+			race.Go(func() {
+				if err := s.Remove(1 << 40); err != nil {
+					t.Error(err)
+				}
+			})
+			race.Wait()
+		}
+	})
+	wg.Wait()
+	if err := errors.Join(s.WriteAt(5, make([]byte, maxRecycled+1), 0), s.Remove(5), s.Remove(1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "data"))
+	if err != nil || len(left) != 4*60 {
+		t.Fatalf("%d files left, %v", len(left), err)
+	}
+	// What a crash leaves is deleted at the next start.
+	if err := os.WriteFile(filepath.Join(dir, "data", freePrefix+"00000001"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	defer s.Close()
+	if left, err = os.ReadDir(filepath.Join(dir, "data")); err != nil || len(left) != 4*60 {
+		t.Fatalf("%d files left, %v", len(left), err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	base := t.TempDir()
 	mk := func(name string, mode os.FileMode) string {

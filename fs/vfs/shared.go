@@ -70,7 +70,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	case o.Timeout < 0:
 		o.Timeout = 0
 	}
-	link, err := connect(ctx, o.Dial, o.Sessions, o.Timeout, o.Log)
+	link, err := connect(ctx, transportOptions{dial: o.Dial, clients: o.Sessions, timeout: o.Timeout, log: o.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -56,16 +56,25 @@ var errLost = errors.New("connection to the node lost")
 // errClosed is the cause after Close.
 var errClosed = errors.New("file system is closed")
 
+// transportOptions configure a transport.
+type transportOptions struct {
+	dial    func(ctx context.Context) (Conn, error)
+	clients int           // sessions of pkg/sftp
+	senders int           // sessions of the codec; 0: 1
+	timeout time.Duration // of a request; 0: never
+	log     *slog.Logger
+	// check, if not nil, proves a new connection fit for use, after a loss,
+	// before anybody gets it.
+	check func(ctx context.Context, c *connection) error
+}
+
 // transport keeps a connection to the node: dialled again after a loss, with
 // growing pauses, for as long as the file system is open.
 type transport struct {
-	dial    func(ctx context.Context) (Conn, error)
-	want    int // sessions
-	timeout time.Duration
-	log     *slog.Logger
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup
+	transportOptions
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 
 	mu      sync.Mutex    // guards what follows
 	current *connection   // nil while there is none
@@ -78,7 +87,8 @@ type connection struct {
 	conn     Conn
 	sessions []*session
 	wire     *sftpwire.Session
-	data     int // bytes of data in one request
+	senders  []*sender // sessions for sending
+	data     int       // bytes of data in one request
 	lost     chan struct{}
 	lose     sync.Once
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
@@ -92,9 +102,15 @@ type session struct {
 	inflight atomic.Int64
 }
 
+// sender is one session of the codec that sends changes.
+type sender struct {
+	*sftpwire.Session
+	inflight atomic.Int64
+}
+
 // connect makes the first connection; its failure is the caller's.
-func connect(ctx context.Context, dial func(context.Context) (Conn, error), want int, timeout time.Duration, log *slog.Logger) (*transport, error) {
-	t := &transport{dial: dial, want: want, timeout: timeout, log: log, changed: make(chan struct{})}
+func connect(ctx context.Context, o transportOptions) (*transport, error) {
+	t := &transport{transportOptions: o, changed: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	c, err := t.open(ctx)
 	if err != nil {
@@ -117,7 +133,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	stop := context.AfterFunc(opening, func() { conn.Close() })
-	err = c.openSessions(opening, t.want)
+	err = c.openSessions(opening, t.clients, t.senders)
 	if !stop() {
 		err = context.Cause(opening)
 	}
@@ -128,20 +144,20 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	for _, s := range c.sessions {
 		t.tasks.Go(func() { s.Wait(); c.fail() })
 	}
-	t.tasks.Go(func() { <-c.wire.Done(); c.fail() })
+	for _, s := range c.senders {
+		t.tasks.Go(func() { <-s.Done(); c.fail() })
+	}
 	return c, nil
 }
 
 // openSessions opens the codec's session, which tells how large packets may be,
 // and then the others side by side.
-func (c *connection) openSessions(ctx context.Context, want int) error {
-	ch, err := c.channel(ctx)
+func (c *connection) openSessions(ctx context.Context, clients, senders int) error {
+	first, err := c.openSender(ctx)
 	if err != nil {
 		return fmt.Errorf("open sftp session: %w", err)
 	}
-	if c.wire, err = sftpwire.New(ctx, ch); err != nil {
-		return err
-	}
+	c.wire, c.senders = first.Session, []*sender{first}
 	limits, err := c.wire.Limits(ctx)
 	if err != nil {
 		return fmt.Errorf("ask for the limits of sftp: %w", err)
@@ -151,29 +167,51 @@ func (c *connection) openSessions(ctx context.Context, want int) error {
 	}
 	type opened struct {
 		client *sftp.Client
+		sender *sender
 		err    error
 	}
-	results := make(chan opened, want)
-	for range want {
+	more := max(senders-1, 0)
+	results := make(chan opened, clients+more)
+	for range clients {
 		go func() {
 			client, err := c.openClient(ctx)
-			results <- opened{client, err}
+			results <- opened{client: client, err: err}
 		}()
 	}
-	// A server may allow fewer sessions (MaxSessions of sshd): one is enough.
+	for range more {
+		go func() {
+			s, err := c.openSender(ctx)
+			results <- opened{sender: s, err: err}
+		}()
+	}
+	// A server may allow fewer sessions (MaxSessions of sshd): one of each is enough.
 	var failed error
-	for range want {
-		r := <-results
-		if r.err != nil {
+	for range clients + more {
+		switch r := <-results; {
+		case r.err != nil:
 			failed = r.err
-			continue
+		case r.sender != nil:
+			c.senders = append(c.senders, r.sender)
+		default:
+			c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
 		}
-		c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
 	}
 	if len(c.sessions) == 0 {
 		return fmt.Errorf("open sftp session: %w", failed)
 	}
 	return nil
+}
+
+func (c *connection) openSender(ctx context.Context) (*sender, error) {
+	ch, err := c.channel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sftpwire.New(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	return &sender{Session: s}, nil
 }
 
 func (c *connection) openClient(ctx context.Context) (*sftp.Client, error) {
@@ -253,8 +291,8 @@ func (c *connection) isLost() bool {
 func (c *connection) close() {
 	c.fail()
 	c.conn.Close()
-	if c.wire != nil {
-		c.wire.Close()
+	for _, s := range c.senders {
+		s.Close()
 	}
 	for _, s := range c.sessions {
 		s.Client.Close()
@@ -265,6 +303,17 @@ func (c *connection) close() {
 func (c *connection) pick() *session {
 	best := c.sessions[0]
 	for _, s := range c.sessions[1:] {
+		if s.inflight.Load() < best.inflight.Load() {
+			best = s
+		}
+	}
+	return best
+}
+
+// pickSender returns the sender with the fewest requests under way.
+func (c *connection) pickSender() *sender {
+	best := c.senders[0]
+	for _, s := range c.senders[1:] {
 		if s.inflight.Load() < best.inflight.Load() {
 			best = s
 		}
@@ -312,6 +361,11 @@ func (t *transport) reopen() *connection {
 	pause := backoffFirst
 	for {
 		c, err := t.open(t.ctx)
+		if err == nil && t.check != nil {
+			if err = t.check(t.ctx, c); err != nil {
+				c.close()
+			}
+		}
 		if err == nil {
 			return c
 		}
@@ -343,6 +397,16 @@ func (t *transport) state() (*connection, error, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.current, t.lastErr, t.changed
+}
+
+// getForever waits for a connection until ctx ends.
+func (t *transport) getForever(ctx context.Context) (*connection, error) {
+	for {
+		c, err := t.get(ctx)
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) {
+			return c, err
+		}
+	}
 }
 
 // get waits for a connection, at most for the timeout.

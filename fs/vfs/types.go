@@ -152,10 +152,16 @@ type FileSystem interface {
 
 // Status is the state of a mounted file system.
 type Status struct {
-	Mode      string `json:"mode"`      // "shared"
+	Mode      string `json:"mode"`      // "shared" or "exclusive"
 	Connected bool   `json:"connected"` // whether the link is up
 	LinkError string `json:"link_error,omitempty"`
 	Sessions  int    `json:"sessions"` // SFTP sessions that are open
 	Inodes    int    `json:"inodes"`   // known to the mount
 	Open      int    `json:"open"`     // handles
+
+	// Of exclusive mode: what is not on the node yet, what the node refuses, and
+	// why nothing may be changed any more.
+	Pending Progress  `json:"pending"`
+	Refused []Refused `json:"refused,omitempty"`
+	Fence   string    `json:"fence,omitempty"`
 }

@@ -1,0 +1,264 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"bundlefs/fs/spool"
+)
+
+// ExclusiveOptions configure an [Exclusive] file system.
+type ExclusiveOptions struct {
+	// Dial opens the SSH connection, and again after each loss.
+	Dial func(ctx context.Context) (Conn, error)
+	// Root is the folder on the node; relative to the user's home.
+	Root string
+	// Spool is the local folder that keeps what is not yet on the node. One lease,
+	// one folder: it is made if it does not exist and removed when all is sent.
+	Spool string
+	// Check proves that the lease is still ours: it reads what it needs through
+	// open. It is called when mounting and after each reconnect, before anything
+	// is sent; an error that is [ErrLeaseLost] ends all sending, others are tried again.
+	Check func(open func(name string) ([]byte, error)) error
+	// UID, GID and Umask are as in SharedOptions.
+	UID, GID *uint32
+	Umask    *uint32
+	// Sessions is the number of SFTP sessions that send; 0 means 4.
+	Sessions int
+	// Timeout is how long what needs the node waits for it; as in SharedOptions.
+	Timeout time.Duration
+	// SpoolMax is how many bytes may wait to be sent before writers are slowed
+	// down to the link; 0 means 4 GiB.
+	SpoolMax int64
+	// Log gets what happens to the link and what the node refuses; nil discards it.
+	Log *slog.Logger
+}
+
+// ErrLeaseLost says that the folder on the node is somebody else's now.
+var ErrLeaseLost = errors.New("lock lost: the bundle is not ours any more")
+
+// Notifier is told which of the kernel's caches have become wrong.
+type Notifier interface {
+	// InvalidateEntry drops a name, InvalidateInode attributes and data.
+	InvalidateEntry(parent Ino, name string)
+	InvalidateInode(ino Ino)
+}
+
+const (
+	defaultSpoolMax = 4 << 30
+
+	// A name and its attributes are true until we change them, so the kernel
+	// needs to ask only when it has forgotten.
+	exclusiveTTL = time.Hour
+)
+
+// Exclusive is the file system in exclusive mode: see the package's documentation.
+type Exclusive struct {
+	o      ExclusiveOptions
+	view   view
+	link   *transport
+	spool  *spool.Spool
+	log    *slog.Logger
+	tasks  sync.WaitGroup
+	ctx    context.Context     // ends with Close
+	budget *semaphore.Weighted // bytes of data on their way
+	stop   context.CancelFunc
+
+	// paths is held by who sends a path, for reading, and for writing while a
+	// folder is renamed on the node, since paths may lead through it. Taken before mu.
+	paths sync.RWMutex
+
+	mu      sync.Mutex // guards what follows, and all nodes and dentries
+	changed *sync.Cond // on mu: something that a waiter may wait for
+	nodes   map[Ino]*xnode
+	root    *xnode
+	rootDir string // path of the root on the node
+	lastIno Ino
+
+	lastHandle Handle
+	files      map[Handle]*xfile
+	dirs       map[Handle]*xdir
+
+	seq        uint64 // numbers the changes
+	generation uint64 // of the journal: which nodes it tells of
+	marks      markList
+	refused    map[*work]struct{} // refused by the node, or waiting for one that was
+	ready      []*work            // may be ready to be sent
+	delayed    map[*work]struct{} // small changes of files that are still written
+	running    int                // actions on their way
+	window     window
+	barriers   int   // callers of Sync
+	dirtyBytes int64 // to be sent
+	cached     cache
+	space      space
+
+	fence    error // why nothing may be changed: ErrLeaseLost
+	draining bool  // Close: nothing new is started
+	notifier Notifier
+	stats    counters
+
+	buffers sync.Pool // of *[]byte, for data on its way
+}
+
+var _ FileSystem = (*Exclusive)(nil)
+
+// NewExclusive connects to the node, checks the lease and takes up what an
+// earlier mount has left in the spool.
+func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Sessions == 0 {
+		o.Sessions = defaultSessions
+	}
+	switch {
+	case o.Timeout == 0:
+		o.Timeout = defaultTimeout
+	case o.Timeout < 0:
+		o.Timeout = 0
+	}
+	if o.SpoolMax == 0 {
+		o.SpoolMax = defaultSpoolMax
+	}
+	sp, err := spool.Open(o.Spool)
+	if err != nil {
+		return nil, err
+	}
+	x := &Exclusive{
+		o: o, view: view{uid: o.UID, gid: o.GID, umask: o.Umask}, spool: sp, log: o.Log,
+		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		budget: semaphore.NewWeighted(flyingBytes),
+	}
+	x.link, err = connect(ctx, transportOptions{
+		dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log, check: x.reconnected,
+	})
+	if err != nil {
+		return nil, errors.Join(err, sp.Close())
+	}
+	x.changed = sync.NewCond(&x.mu)
+	x.ctx, x.stop = context.WithCancel(context.Background())
+	if err := x.start(ctx); err != nil {
+		x.stop()
+		x.link.close()
+		return nil, errors.Join(err, sp.Close())
+	}
+	return x, nil
+}
+
+func (x *Exclusive) start(ctx context.Context) error {
+	var err error
+	if x.rootDir, err = findRoot(ctx, x.link, x.o.Root); err != nil {
+		return err
+	}
+	if err := x.checkLease(ctx); err != nil {
+		return err
+	}
+	st, err := statPath(ctx, x.link, x.rootDir)
+	if err != nil {
+		return &Error{"stat", x.rootDir, err}
+	}
+	x.makeRoot(x.view.listed(st))
+	if err := x.recover(); err != nil {
+		return err
+	}
+	if err := x.load(ctx, x.root); err != nil {
+		return err
+	}
+	x.window.init()
+	x.tasks.Go(x.dispatch)
+	x.tasks.Go(x.tick)
+	return nil
+}
+
+// checkLease calls the owner's check with a function that reads small files of
+// the root.
+func (x *Exclusive) checkLease(ctx context.Context) error {
+	if x.o.Check == nil {
+		return nil
+	}
+	return x.o.Check(func(name string) ([]byte, error) { return readSmall(ctx, x.link, x.rootDir, name) })
+}
+
+// reconnected is called with each new connection before anybody uses it.
+func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
+	if x.o.Check == nil {
+		return nil
+	}
+	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], x.rootDir, name) })
+	if errors.Is(err, ErrLeaseLost) {
+		x.fenceOff(err)
+		return nil // reading goes on
+	}
+	return err
+}
+
+// fenceOff makes the file system read-only and keeps what is not sent.
+func (x *Exclusive) fenceOff(cause error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.fence != nil {
+		return
+	}
+	x.fence = cause
+	x.log.Error("nothing more is written", "error", cause, "not_sent", x.marks.n, "spool", x.o.Spool)
+	x.changed.Broadcast()
+}
+
+// writable is checked by every change; mu is held.
+func (x *Exclusive) writable() error {
+	if x.fence != nil {
+		return fmt.Errorf("%w: %w", syscall.EROFS, x.fence)
+	}
+	return nil
+}
+
+// SetNotifier says who serves the kernel.
+func (x *Exclusive) SetNotifier(n Notifier) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.notifier = n
+}
+
+// Close ends the file system. What is not sent stays in the spool for the next
+// mount; if nothing is left, the spool is removed.
+func (x *Exclusive) Close() error {
+	x.mu.Lock()
+	x.draining = true
+	x.changed.Broadcast()
+	x.mu.Unlock()
+	x.stop()
+	x.link.close()
+	x.tasks.Wait()
+	x.mu.Lock()
+	clean := x.marks.n == 0 && len(x.refused) == 0
+	x.mu.Unlock()
+	if clean {
+		return x.spool.Destroy()
+	}
+	return x.spool.Close()
+}
+
+// Forget implements [FileSystem]. The tree is the truth, so nothing of it is
+// dropped but inodes that have no name any more.
+func (x *Exclusive) Forget(ino Ino, n uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if node := x.nodes[ino]; node != nil {
+		node.uses -= min(n, node.uses)
+		x.reap(node)
+	}
+}
+
+func (x *Exclusive) entry(n *xnode) Entry {
+	a := n.attr
+	a.Nlink = n.nlink()
+	return Entry{Attr: a, NameValid: exclusiveTTL, AttrValid: exclusiveTTL}
+}

@@ -1,0 +1,245 @@
+package vfs
+
+import (
+	"context"
+	"sync"
+	"syscall"
+)
+
+// xfile is an open file of exclusive mode.
+type xfile struct {
+	n        *xnode
+	writable bool
+	reader   nodeReader
+}
+
+// nodeReader is a handle on the node for what is not local, opened when needed.
+type nodeReader struct {
+	mu   sync.Mutex // guards open; held while it is opened
+	open *openFile
+}
+
+func (x *Exclusive) file(h Handle) (*xfile, error) {
+	if f := x.files[h]; f != nil {
+		return f, nil
+	}
+	return nil, syscall.EBADF
+}
+
+// addFile opens an inode; mu is held.
+func (x *Exclusive) addFile(n *xnode, flags uint32) Opened {
+	f := &xfile{n: n, writable: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
+	n.opens++
+	if f.writable {
+		n.writers++
+	}
+	x.lastHandle++
+	x.files[x.lastHandle] = f
+	return Opened{Handle: x.lastHandle, KeepCache: true}
+}
+
+// Create implements [FileSystem].
+func (x *Exclusive) Create(ctx context.Context, parent Ino, name string, flags, mode uint32) (Entry, Opened, error) {
+	n, err := x.make(ctx, "create", parent, name, TypeRegular|mode, "")
+	defer x.mu.Unlock()
+	if err != nil {
+		return Entry{}, Opened{}, err
+	}
+	o := x.addFile(n, flags)
+	return x.entry(n), o, nil
+}
+
+// Open implements [FileSystem]; nothing is asked of the node.
+func (x *Exclusive) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n, err := x.node(ino)
+	if err == nil && flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		err = x.writable()
+	}
+	if err == nil && n.isDir() {
+		err = syscall.EISDIR
+	}
+	if err != nil {
+		return Opened{}, &Error{"open", "", err}
+	}
+	o := x.addFile(n, flags)
+	o.KeepCache = !n.stale
+	return o, nil
+}
+
+// Read implements [FileSystem]: what is local from the spool, the rest from the node.
+func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) (int, error) {
+	x.mu.Lock()
+	f, err := x.file(h)
+	if err != nil {
+		x.mu.Unlock()
+		return 0, &Error{"read", "", err}
+	}
+	n := f.n
+	size := int64(n.attr.Size)
+	if off >= size || len(dest) == 0 {
+		x.mu.Unlock()
+		return 0, nil
+	}
+	dest = dest[:min(int64(len(dest)), size-off)]
+	parts := n.parts(off, off+int64(len(dest)))
+	x.mu.Unlock()
+	for _, p := range parts {
+		part := dest[p.Off-off : p.End-off]
+		switch p.from {
+		case fromSpool:
+			err = x.spool.ReadAt(uint64(n.ino), part, p.Off)
+		case fromNode:
+			err = x.readNode(ctx, f, part, p.Off)
+		default:
+			clear(part)
+		}
+		if err != nil {
+			return 0, &Error{"read", n.name(), err}
+		}
+	}
+	return len(dest), nil
+}
+
+// Write implements [FileSystem]: into the spool, then into the journal, then it
+// is acknowledged.
+func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64, cached bool) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f, err := x.file(h)
+	if err == nil {
+		err = x.writable()
+	}
+	if err == nil {
+		err = x.reserve(ctx, int64(len(data)))
+	}
+	if err != nil {
+		return &Error{"write", "", err}
+	}
+	n := f.n
+	// What is overwritten may be on its way, and is sent again then. The lock is
+	// let go: the copy takes longer than all the rest.
+	x.mu.Unlock()
+	err = x.spool.WriteAt(uint64(n.ino), data, off)
+	x.mu.Lock()
+	if err != nil {
+		return &Error{"write", n.name(), err}
+	}
+	end := off + int64(len(data))
+	attr := n.attr
+	attr.Size = max(attr.Size, uint64(end))
+	seq := x.nextSeq()
+	r := &record{Kind: recWrite, Seq: seq, Ino: n.ino, Off: off, Len: int64(len(data)), Attr: attr}
+	if err := x.note(n.places, r); err != nil {
+		return &Error{"write", n.name(), err}
+	}
+	d := n.localData()
+	before := d.dirty.Bytes()
+	x.cached.drop(n)
+	d.local.Add(off, end)
+	d.dirty.Add(off, end)
+	x.dirtyBytes += d.dirty.Bytes() - before
+	n.attr.Size = attr.Size
+	n.touch()
+	x.changedNode(n, seq)
+	x.written(n)
+	return nil
+}
+
+// written starts sending a file of which enough has been written; mu is held.
+func (x *Exclusive) written(n *xnode) {
+	if n.w == nil {
+		return
+	}
+	w := n.w
+	if len(n.places) == 0 && len(n.links) > 0 && n.links[0].w != nil {
+		w = n.links[0].w // it is made with its content
+	}
+	if x.early(n) {
+		if !w.queued && w.flying == nil {
+			x.delayed[w] = struct{}{}
+		}
+		return
+	}
+	x.queue(w)
+}
+
+// Flush implements [FileSystem]: a descriptor is closed, so what was written is
+// likely all there will be.
+func (x *Exclusive) Flush(ctx context.Context, h Handle) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f, err := x.file(h)
+	if err != nil {
+		return &Error{"close", "", err}
+	}
+	if f.writable {
+		x.press(f.n)
+	}
+	return nil
+}
+
+// press sends what was put off of a file; mu is held.
+func (x *Exclusive) press(n *xnode) {
+	n.pressed = true
+	if n.w != nil {
+		x.queue(n.w)
+	}
+	for _, d := range n.links {
+		if d.w != nil {
+			x.queue(d.w)
+		}
+	}
+}
+
+// Fsync implements [FileSystem]: the barrier of one file, with fsync on the node.
+func (x *Exclusive) Fsync(ctx context.Context, h Handle) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f, err := x.file(h)
+	if err != nil {
+		return &Error{"fsync", "", err}
+	}
+	n := f.n
+	if n.dead() {
+		return nil // it will never be on the node
+	}
+	n.send |= sendSync
+	x.changedNode(n, x.nextSeq())
+	x.press(n)
+	return x.waitNode(ctx, n)
+}
+
+// Release implements [FileSystem].
+func (x *Exclusive) Release(h Handle) {
+	x.mu.Lock()
+	f := x.files[h]
+	delete(x.files, h)
+	if f == nil {
+		x.mu.Unlock()
+		return
+	}
+	n := f.n
+	n.opens--
+	if f.writable {
+		n.writers--
+		x.press(n)
+	}
+	if n.opens == 0 {
+		n.pressed = false
+		for _, p := range n.places { // kept under a hidden name while it was open
+			if n.dead() {
+				x.ensureWork(p)
+			}
+		}
+		x.cached.trim(x)
+	}
+	x.reap(n)
+	x.mu.Unlock()
+	f.reader.mu.Lock()
+	defer f.reader.mu.Unlock()
+	if f.reader.open != nil {
+		closeHandles(x.link, f.reader.open, x.log)
+	}
+}

@@ -1,0 +1,226 @@
+package vfs
+
+import (
+	"container/list"
+	"context"
+	"path"
+	"syscall"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/sys/unix"
+)
+
+// cache keeps the local data of files that are on the node, up to a limit: what
+// was just written is likely read.
+type cache struct {
+	files list.List // of *xnode, oldest first
+	slots map[*xnode]*list.Element
+	bytes int64
+}
+
+// cacheMost is how much local data of files that are on the node is kept.
+const cacheMost = 1 << 30
+
+// add takes n, all of whose local data is on the node, into the cache; mu is held.
+func (c *cache) add(x *Exclusive, n *xnode) {
+	c.drop(n)
+	if c.slots == nil {
+		c.slots = map[*xnode]*list.Element{}
+	}
+	n.data.charge = n.data.local.Bytes()
+	c.bytes += n.data.charge
+	c.slots[n] = c.files.PushBack(n)
+	c.trim(x)
+}
+
+// drop takes n out of the cache; mu is held.
+func (c *cache) drop(n *xnode) {
+	slot := c.slots[n]
+	if slot == nil {
+		return
+	}
+	c.files.Remove(slot)
+	delete(c.slots, n)
+	c.bytes -= n.data.charge
+	n.data.charge = 0
+}
+
+// trim forgets the oldest data that nobody has open; mu is held.
+func (c *cache) trim(x *Exclusive) {
+	for e := c.files.Front(); e != nil && c.bytes > cacheMost; {
+		n := e.Value.(*xnode)
+		e = e.Next()
+		if n.opens == 0 && n.w == nil && !n.gate.busy {
+			x.dropData(n)
+		}
+	}
+}
+
+// space is what is known of the node's file system.
+type space struct {
+	known bool
+	fs    StatFS
+	taken time.Time
+	asked time.Time // somebody wanted to know
+}
+
+// spaceAge is how old figures may be when it gets tight.
+const spaceAge = time.Second
+
+// available is how many bytes the node has left.
+func (s *space) available() int64 {
+	return int64(min(s.fs.Available*uint64(s.fs.FragmentSize), 1<<62))
+}
+
+// Statfs implements [FileSystem] from what is known; the figures are renewed
+// behind. What is yet to be sent is taken already.
+func (x *Exclusive) Statfs(ctx context.Context) (StatFS, error) {
+	x.mu.Lock()
+	known := x.space.known
+	x.space.asked = time.Now()
+	x.mu.Unlock()
+	if !known {
+		x.refreshSpace(ctx)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	v := x.space.fs
+	if v.FragmentSize > 0 {
+		pending := uint64(x.dirtyBytes) / uint64(v.FragmentSize)
+		v.Free -= min(v.Free, pending)
+		v.Available -= min(v.Available, pending)
+	}
+	return v, nil
+}
+
+// refreshSpace asks the node for its space.
+func (x *Exclusive) refreshSpace(ctx context.Context) {
+	v := statvfs(ctx, x.link, x.rootDir)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.space.taken = time.Now()
+	x.space.known = true
+	x.space.fs = statfsOf(v)
+}
+
+// reserve finds room for n more bytes to be sent: it waits while the spool is
+// full, and refuses what the node has no space for. mu is held, and let go meanwhile.
+func (x *Exclusive) reserve(ctx context.Context, n int64) error {
+	for x.dirtyBytes > 0 && x.dirtyBytes+n > x.o.SpoolMax {
+		if x.marks.n == 0 { // all that waits is refused
+			return syscall.ENOSPC
+		}
+		x.flushDelayed()
+		if err := x.waitChange(ctx); err != nil {
+			return err
+		}
+		if err := x.writable(); err != nil {
+			return err
+		}
+	}
+	s := &x.space
+	s.asked = time.Now()
+	if s.known && x.dirtyBytes+n > s.available() && time.Since(s.taken) > spaceAge {
+		x.mu.Unlock()
+		x.refreshSpace(ctx)
+		x.mu.Lock()
+	}
+	if s.known && s.fs.Blocks > 0 && x.dirtyBytes+n > s.available() {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// explain finds out what a server meant by FAILURE, and says what failed.
+func (x *Exclusive) explain(a *action, p string, err error) error {
+	if err == nil || x.again(err) {
+		return err
+	}
+	op := [...]string{"mkdir", "symlink", "link", "rename", "unlink", "rmdir", "write", "setattr"}[a.kind]
+	if isFailure(err) {
+		err = x.cause(a.kind, p, err)
+	}
+	return &Error{op, p, err}
+}
+
+func (x *Exclusive) explainPath(p string, err error) error {
+	return x.explain(&action{kind: actAttr}, p, err)
+}
+
+func (x *Exclusive) cause(kind actionKind, p string, err error) error {
+	v := statvfs(x.ctx, x.link, path.Dir(p))
+	const readOnly, tight = 1, 1 << 20
+	switch {
+	case v == nil:
+	case v.Flag&readOnly != 0:
+		return syscall.EROFS
+	case kind != actRemove && kind != actRmdir && v.Blocks > 0 && (v.Bavail*v.Frsize < tight || v.Files > 0 && v.Favail == 0):
+		return syscall.ENOSPC
+	}
+	if kind == actRmdir {
+		return syscall.ENOTEMPTY
+	}
+	return err
+}
+
+// statvfs asks for the figures of a file system; nil where the server cannot tell.
+func statvfs(ctx context.Context, t *transport, p string) *sftp.StatVFS {
+	v, err := ask(ctx, t, func(s *session) (*sftp.StatVFS, error) {
+		if _, ok := s.HasExtension("statvfs@openssh.com"); !ok {
+			return nil, nil
+		}
+		return s.StatVFS(p)
+	})
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// statfsOf turns the wire's figures into ours; without them there is room enough.
+func statfsOf(v *sftp.StatVFS) StatFS {
+	if v == nil {
+		const fragments = 1 << 40 / 512
+		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
+			Files: 1 << 30, FilesFree: 1 << 30, NameMax: maxName}
+	}
+	return StatFS{
+		BlockSize: uint32(v.Bsize), FragmentSize: uint32(v.Frsize), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
+		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(v.Namemax),
+	}
+}
+
+// errnoName is the name of an errno, as "ENOSPC".
+func errnoName(e syscall.Errno) string {
+	if name := unix.ErrnoName(e); name != "" {
+		return name
+	}
+	return e.Error()
+}
+
+// counters count what was sent.
+type counters struct {
+	sent  int64 // actions
+	bytes int64 // of data
+}
+
+// Status implements [FileSystem].
+func (x *Exclusive) Status() Status {
+	st := Status{Mode: "exclusive"}
+	c, err, _ := x.link.state()
+	if c != nil && !c.isLost() {
+		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
+	} else if err != nil {
+		st.LinkError = err.Error()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st.Inodes, st.Open = len(x.nodes), len(x.files)+len(x.dirs)
+	st.Pending = Progress{Files: x.marks.n, Bytes: x.dirtyBytes}
+	st.Refused = x.refusedList()
+	if x.fence != nil {
+		st.Fence = x.fence.Error()
+	}
+	return st
+}

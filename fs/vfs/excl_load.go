@@ -1,0 +1,355 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path"
+	"syscall"
+
+	"github.com/pkg/sftp"
+
+	"bundlefs/fs/extent"
+)
+
+// source says where a part of a file's content is.
+type source int
+
+const (
+	zeros source = iota
+	fromSpool
+	fromNode
+)
+
+// part is a part of a file's content with its source.
+type part struct {
+	extent.Extent
+	from source
+}
+
+// parts cuts a range of the content by where it is; mu is held.
+func (n *xnode) parts(off, end int64) []part {
+	if n.data == nil {
+		return []part{{extent.Extent{Off: off, End: end}, fromNode}}
+	}
+	var l []part
+	rest := func(e extent.Extent) { // not local
+		if e.Off < n.data.base {
+			l = append(l, part{extent.Extent{Off: e.Off, End: min(e.End, n.data.base)}, fromNode})
+		}
+		if e.End > n.data.base {
+			l = append(l, part{extent.Extent{Off: max(e.Off, n.data.base), End: e.End}, zeros})
+		}
+	}
+	for e := range n.data.local.Within(off, end) {
+		if off < e.Off {
+			rest(extent.Extent{Off: off, End: e.Off})
+		}
+		l = append(l, part{e, fromSpool})
+		off = e.End
+	}
+	if off < end {
+		rest(extent.Extent{Off: off, End: end})
+	}
+	return l
+}
+
+// name is a name of n for messages.
+func (n *xnode) name() string {
+	if len(n.links) > 0 {
+		return n.links[0].name
+	}
+	return "(removed)"
+}
+
+// readNode reads from the node what is not local. A connection that is lost is
+// waited for, and the file opened again.
+func (x *Exclusive) readNode(ctx context.Context, f *xfile, dest []byte, off int64) error {
+	for {
+		o, err := x.readHandle(ctx, f)
+		if err != nil {
+			return err
+		}
+		data, err := on(ctx, x.link, o.session, func() ([]byte, error) { return o.readAt(make([]byte, len(dest)), off) }, nil)
+		if err == nil && len(data) < len(dest) {
+			err = io.ErrUnexpectedEOF // somebody else has cut the file
+			return errors.Join(syscall.EIO, err)
+		}
+		if err == nil {
+			copy(dest, data)
+			return nil
+		}
+		if !isLost(err) || x.ctx.Err() != nil {
+			return err
+		}
+		o.session.conn.fail()
+	}
+}
+
+// readHandle is the file's handle on the node, opened if there is none on the
+// connection of now.
+func (x *Exclusive) readHandle(ctx context.Context, f *xfile) (*openFile, error) {
+	f.reader.mu.Lock()
+	defer f.reader.mu.Unlock()
+	if f.reader.open != nil && f.reader.open.usable() {
+		return f.reader.open, nil
+	}
+	for {
+		x.mu.Lock()
+		for len(f.n.places) > 0 && f.n.places[0].gate.busy { // it moves
+			if err := x.waitChange(ctx); err != nil {
+				x.mu.Unlock()
+				return nil, err
+			}
+		}
+		x.mu.Unlock()
+		x.paths.RLock()
+		x.mu.Lock()
+		p, ok := x.remotePath(f.n)
+		x.mu.Unlock()
+		var o *openFile
+		err := error(syscall.EIO)
+		if ok {
+			o, err = ask(ctx, x.link, func(s *session) (*openFile, error) {
+				remote, err := s.OpenFile(p, os.O_RDONLY)
+				return &openFile{path: p, session: s, remote: remote}, err
+			})
+		}
+		x.paths.RUnlock()
+		if err == nil {
+			f.reader.open = o
+			return o, nil
+		}
+		x.mu.Lock()
+		now, _ := x.remotePath(f.n)
+		x.mu.Unlock()
+		if !errors.Is(err, os.ErrNotExist) || now == p {
+			return nil, &Error{"open", p, err}
+		}
+	}
+}
+
+// closeHandles closes a handle on the node; one of a lost connection is closed already.
+func closeHandles(t *transport, f *openFile, log *slog.Logger) {
+	_, err := on(context.Background(), t, f.session, func() (struct{}, error) { return struct{}{}, f.remote.Close() }, nil)
+	if err != nil && f.usable() {
+		log.Warn("closing a file on the node failed", "path", f.path, "error", err)
+	}
+}
+
+// load lists a folder on the node and makes its children known.
+func (x *Exclusive) load(ctx context.Context, n *xnode) error {
+	for {
+		x.mu.Lock()
+		if n.complete {
+			x.mu.Unlock()
+			return nil
+		}
+		version := n.version
+		p, ok := x.remotePath(n)
+		x.mu.Unlock()
+		if !ok {
+			return syscall.EIO // what is not on the node is complete
+		}
+		infos, err := ask(ctx, x.link, func(s *session) ([]os.FileInfo, error) { return s.ReadDir(p) })
+		if err != nil {
+			return &Error{"readdir", p, err}
+		}
+		x.mu.Lock()
+		if n.version == version { // else: changed on the node meanwhile, by ourselves
+			err := x.merge(n, infos)
+			x.mu.Unlock()
+			return err
+		}
+		x.mu.Unlock()
+	}
+}
+
+// merge makes a listing of the node the truth, but for what is to be sent; mu is held.
+func (x *Exclusive) merge(n *xnode, infos []os.FileInfo) error {
+	seen := make(map[string]bool, len(infos))
+	for _, info := range infos {
+		name := info.Name()
+		if !sane(name) || len(name) > maxName {
+			x.log.Warn("the node listed an impossible name, left out", "folder", n.name(), "name", name)
+			continue
+		}
+		st, err := fileStat(info)
+		if err != nil {
+			return err
+		}
+		seen[name] = true
+		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.local != d.remote) {
+			continue
+		}
+		if isAside(name) {
+			// Left there by a mount that was killed.
+			d := x.at(n, name)
+			x.setRemote(d, x.newNode(x.view.listed(st)))
+			x.ensureWork(d)
+			continue
+		}
+		x.learn(n, name, x.view.listed(st))
+	}
+	for name, d := range n.children {
+		if !seen[name] && d.w == nil && !d.gate.busy && d.local != nil && d.local == d.remote {
+			x.vanished(d)
+		}
+	}
+	n.complete, n.stale = true, false
+	return nil
+}
+
+// learn takes over what the node says of a name for which nothing is to be sent; mu is held.
+func (x *Exclusive) learn(dir *xnode, name string, a Attr) {
+	d := x.at(dir, name)
+	n := d.local
+	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask {
+		x.vanished(d)
+		d, n = x.at(dir, name), nil
+	}
+	if n == nil {
+		n = x.newNode(a)
+		x.setLocal(d, n)
+		x.setRemote(d, n)
+		return
+	}
+	x.learnAttr(n, a)
+}
+
+// learnAttr takes over attributes, unless ours are to be sent; mu is held.
+func (x *Exclusive) learnAttr(n *xnode, a Attr) {
+	n.stale = false
+	if n.w != nil {
+		return
+	}
+	if n.isFile() && n.data != nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime)) {
+		x.dropData(n)
+	}
+	if wireTime(a.Mtime) == wireTime(n.attr.Mtime) { // keep the nanoseconds
+		a.Mtime, a.Ctime = n.attr.Mtime, n.attr.Ctime
+	}
+	if n.isSymlink() && a != n.attr {
+		n.target = ""
+	}
+	a.Ino = n.ino
+	n.attr = a
+}
+
+// vanished takes away what the node does not have any more, with all below; mu is held.
+func (x *Exclusive) vanished(d *dentry) {
+	if n := d.local; n != nil && n.isDir() {
+		for _, c := range n.children {
+			if c.w == nil {
+				x.vanished(c)
+			}
+		}
+	}
+	x.setLocal(d, nil)
+	x.setRemote(d, nil)
+	x.tidy(d)
+}
+
+// refresh asks the node for the attributes of an inode that may have changed there.
+func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
+	x.mu.Lock()
+	p, ok := x.remotePath(n)
+	x.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	st, err := statPath(ctx, x.link, p)
+	if errors.Is(err, os.ErrNotExist) {
+		return syscall.ESTALE
+	}
+	if err != nil {
+		return &Error{"stat", p, err}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if a := x.view.listed(st); a.Mode&TypeMask == n.attr.Mode&TypeMask {
+		x.learnAttr(n, a)
+		return nil
+	}
+	return syscall.ESTALE
+}
+
+// Drop forgets all that the node may know better: it is asked again. What is not
+// sent stays. It is called after something has worked on the folder on the node.
+func (x *Exclusive) Drop() {
+	x.mu.Lock()
+	type entry struct {
+		parent Ino
+		name   string
+	}
+	var inodes []Ino
+	var entries []entry
+	for _, n := range x.nodes {
+		if n.isDir() && len(n.places) > 0 || n.ino == RootIno {
+			n.complete = false
+		}
+		if n.w == nil && len(n.places) > 0 {
+			n.stale = true
+			if n.data != nil && n.data.dirty.Empty() && n.data.flying.Empty() && n.opens == 0 {
+				x.dropData(n)
+			}
+		}
+		if n.uses > 0 {
+			inodes = append(inodes, n.ino)
+			for _, d := range n.links {
+				entries = append(entries, entry{d.parent.ino, d.name})
+			}
+		}
+	}
+	x.root.stale = false
+	notify := x.notifier
+	x.mu.Unlock()
+	if notify == nil {
+		return
+	}
+	// The kernel is told without a lock held: it may be waiting for an answer of ours.
+	for _, e := range entries {
+		notify.InvalidateEntry(e.parent, e.name)
+	}
+	for _, ino := range inodes {
+		notify.InvalidateInode(ino)
+	}
+}
+
+// statPath asks for the attributes of a path.
+func statPath(ctx context.Context, t *transport, p string) (*sftp.FileStat, error) {
+	return ask(ctx, t, func(s *session) (*sftp.FileStat, error) {
+		info, err := s.Lstat(p)
+		if err != nil {
+			return nil, err
+		}
+		return fileStat(info)
+	})
+}
+
+func readlink(ctx context.Context, t *transport, p string) (string, error) {
+	target, err := ask(ctx, t, func(s *session) (string, error) { return s.ReadLink(p) })
+	if err == nil && (target == "" || len(target) >= maxPath) {
+		err = syscall.EIO
+	}
+	return target, err
+}
+
+// smallFile bounds what readSmall reads: the owner record of a bundle.
+const smallFile = 64 << 10
+
+// readSmall reads a small file of the node.
+func readSmall(ctx context.Context, t *transport, dir, name string) ([]byte, error) {
+	return ask(ctx, t, func(s *session) ([]byte, error) { return readSmallOn(s, dir, name) })
+}
+
+func readSmallOn(s *session, dir, name string) ([]byte, error) {
+	f, err := s.Open(path.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, smallFile))
+}

@@ -1,0 +1,232 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Refused is a change that the node refuses, kept with its data.
+type Refused struct {
+	Path  string `json:"path"`  // in the mount
+	Errno string `json:"errno"` // as "ENOSPC"
+	Error string `json:"error"`
+}
+
+// RefusedError is what a barrier reports of changes that are kept since the node
+// refuses them.
+type RefusedError struct {
+	Changes []Refused
+	errno   syscall.Errno // of the first
+}
+
+func (e *RefusedError) Error() string {
+	var l []string
+	for i, r := range e.Changes {
+		if i == 3 {
+			l = append(l, fmt.Sprintf("and %d more", len(e.Changes)-i))
+			break
+		}
+		l = append(l, r.Path+": "+r.Error)
+	}
+	return "refused by the node and kept: " + strings.Join(l, "; ")
+}
+
+func (e *RefusedError) Unwrap() error { return e.errno }
+
+// Sync implements [FileSystem]: the barrier. While it waits, what was put off is
+// sent, and what the node has refused for want of space is tried once more.
+func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.barriers++
+	defer func() { x.barriers-- }()
+	x.flushDelayed()
+	for _, w := range x.refusedWorks() {
+		if !w.refusal.again.IsZero() {
+			x.retry(w)
+		}
+	}
+	upTo := x.seq
+	var told time.Time
+	for x.marks.first != nil && x.marks.first.seq <= upTo {
+		if x.fence != nil {
+			return &Error{"sync", x.rootDir, x.writable()}
+		}
+		if progress != nil && time.Since(told) > 100*time.Millisecond {
+			told = time.Now()
+			p := Progress{Files: x.marks.n, Bytes: x.dirtyBytes}
+			x.mu.Unlock()
+			progress(p)
+			x.mu.Lock()
+			continue
+		}
+		if err := x.waitChange(ctx); err != nil {
+			return err
+		}
+	}
+	if progress != nil {
+		x.mu.Unlock()
+		progress(Progress{})
+		x.mu.Lock()
+	}
+	return x.refusals()
+}
+
+// refusedWorks are the works that the node refuses, in no order; mu is held.
+func (x *Exclusive) refusedWorks() []*work {
+	var l []*work
+	for w := range x.refused {
+		if w.refusal.on == nil {
+			l = append(l, w)
+		}
+	}
+	return l
+}
+
+// refusals is the error of a barrier; mu is held.
+func (x *Exclusive) refusals() error {
+	l := x.refusedList()
+	if len(l) == 0 {
+		return nil
+	}
+	e := &RefusedError{Changes: l, errno: syscall.EIO}
+	for _, w := range x.refusedWorks() {
+		e.errno = w.refusal.errno
+		if w.refusal.errno.Error() == l[0].Error || errnoName(w.refusal.errno) == l[0].Errno {
+			break
+		}
+	}
+	return e
+}
+
+// refusedList lists what the node refuses, by path; mu is held.
+func (x *Exclusive) refusedList() []Refused {
+	var l []Refused
+	for _, w := range x.refusedWorks() {
+		l = append(l, Refused{Path: x.pathOfWork(w), Errno: errnoName(w.refusal.errno), Error: w.refusal.err.Error()})
+	}
+	slices.SortFunc(l, func(a, b Refused) int { return strings.Compare(a.Path, b.Path) })
+	return l
+}
+
+func (x *Exclusive) pathOfWork(w *work) string {
+	if w.d != nil {
+		return x.localPath(w.d)
+	}
+	if len(w.n.links) == 0 {
+		return "."
+	}
+	return x.localPath(w.n.links[0])
+}
+
+// waitNode waits until the node has what was changed of n so far; mu is held.
+func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
+	upTo := x.seq
+	x.barriers++
+	defer func() { x.barriers-- }()
+	for {
+		busy := false
+		for _, w := range n.works() {
+			if w.refusal != nil {
+				return &Error{"fsync", n.name(), w.refusal.err}
+			}
+			for _, m := range []*mark{w.mark, w.flying} {
+				busy = busy || m != nil && m.seq <= upTo
+			}
+		}
+		if !busy {
+			return nil
+		}
+		if err := x.writable(); err != nil {
+			return &Error{"fsync", n.name(), err}
+		}
+		if err := x.waitChange(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// works are what is to be sent of n: its content and its names.
+func (n *xnode) works() []*work {
+	var l []*work
+	if n.w != nil {
+		l = append(l, n.w)
+	}
+	for _, d := range n.links {
+		if d.w != nil {
+			l = append(l, d.w)
+		}
+	}
+	return l
+}
+
+// waitChange lets go of mu until something has changed. Who is interrupted waits
+// for as long as a request does.
+func (x *Exclusive) waitChange(ctx context.Context) error {
+	if x.draining {
+		return errClosed
+	}
+	interrupted := ctx.Done()
+	if interrupted == nil {
+		x.changed.Wait()
+		return nil
+	}
+	over := false
+	wake := func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		over = true
+		x.changed.Broadcast()
+	}
+	woken := make(chan struct{})
+	x.tasks.Go(func() {
+		select {
+		case <-woken:
+			return
+		case <-interrupted:
+		}
+		grace := time.NewTimer(interruptGrace)
+		defer grace.Stop()
+		select {
+		case <-woken:
+		case <-grace.C:
+			wake()
+		}
+	})
+	x.changed.Wait()
+	close(woken)
+	if over {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// refusedBy keeps a work that the node has refused; mu is held. Want of space
+// passes, so that is tried again by itself, with growing pauses.
+func (x *Exclusive) refusedBy(w *work, err error) {
+	r := &refusal{err: err, errno: Errno(err)}
+	switch r.errno {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EIO:
+		w.pause = min(max(2*w.pause, time.Second), time.Minute)
+		r.again = time.Now().Add(w.pause)
+	}
+	x.refuse(w, r)
+	x.log.Warn("refused by the node, kept", "path", x.pathOfWork(w), "error", err)
+}
+
+// Retry tries all that the node has refused once more.
+func (x *Exclusive) Retry() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, w := range x.refusedWorks() {
+		x.retry(w)
+	}
+}
+
+// errNothingRefused is Discard's error for a path without a refused change.
+var errNothingRefused = errors.New("nothing refused under this path")

@@ -1,0 +1,268 @@
+package vfs
+
+import (
+	"syscall"
+	"time"
+)
+
+// gate is passed by one action at a time; who finds it busy waits.
+type gate struct {
+	busy    bool
+	waiters []*work
+}
+
+// work is what is to be sent of a name (d) or of an inode's content and
+// attributes (n).
+type work struct {
+	d *dentry
+	n *xnode
+
+	mark    *mark // of the oldest change that is not on its way; nil: none
+	flying  *mark // of those on their way
+	queued  bool  // in Exclusive.ready
+	refusal *refusal
+	pause   time.Duration // before the next try by itself
+}
+
+// refusal is why a work cannot be done: the node said no, or it waits for a work
+// that is refused.
+type refusal struct {
+	err   error
+	errno syscall.Errno
+	on    *work     // what it waits for, if that was refused
+	again time.Time // when it is tried again by itself; zero: only when told to
+}
+
+// mark is the place of a change in the order of all: barriers wait for the first.
+type mark struct {
+	seq        uint64
+	prev, next *mark
+}
+
+// markList holds the marks of all that is not on the node, oldest first.
+type markList struct {
+	first, last *mark
+	n           int
+}
+
+func (l *markList) add(seq uint64) *mark {
+	m := &mark{seq: seq, prev: l.last}
+	if l.last == nil {
+		l.first = m
+	} else {
+		l.last.next = m
+	}
+	l.last = m
+	l.n++
+	return m
+}
+
+func (l *markList) remove(m *mark) {
+	if m.prev == nil {
+		l.first = m.next
+	} else {
+		m.prev.next = m.next
+	}
+	if m.next == nil {
+		l.last = m.prev
+	} else {
+		m.next.prev = m.prev
+	}
+	l.n--
+}
+
+// nextSeq numbers a change; mu is held.
+func (x *Exclusive) nextSeq() uint64 {
+	x.seq++
+	return x.seq
+}
+
+// changedName notes that a name's owner here has changed, as change seq, and
+// queues what is to be sent, if the node has another one; mu is held.
+func (x *Exclusive) changedName(d *dentry, seq uint64) {
+	if d.local == d.remote && (d.w == nil || d.w.flying == nil) {
+		x.settle(d.w) // made and removed again, or given back
+		x.tidy(d)
+		return
+	}
+	if d.w == nil {
+		d.w = &work{d: d}
+		d.parent.pending++
+	}
+	x.dirty(d.w, seq)
+	x.queue(d.w)
+}
+
+// changedNode notes that content or attributes have changed, as change seq; mu is held.
+func (x *Exclusive) changedNode(n *xnode, seq uint64) {
+	if n.dead() && len(n.places) == 0 {
+		return // nobody will ever send it
+	}
+	if n.w == nil {
+		n.w = &work{n: n}
+	}
+	x.dirty(n.w, seq)
+}
+
+// dirty gives a work a mark if it has none.
+func (x *Exclusive) dirty(w *work, seq uint64) {
+	if w.mark == nil {
+		w.mark = x.marks.add(seq)
+	}
+	if w.refusal != nil { // what has changed may be accepted
+		x.accept(w)
+	}
+}
+
+// queue puts a work among those that may be ready; mu is held.
+func (x *Exclusive) queue(w *work) {
+	delete(x.delayed, w)
+	if w == nil || w.queued || w.refusal != nil {
+		return
+	}
+	w.queued = true
+	x.ready = append(x.ready, w)
+	x.changed.Broadcast()
+}
+
+// settle ends a work: nothing is left to be sent; mu is held.
+func (x *Exclusive) settle(w *work) {
+	if w == nil {
+		return
+	}
+	x.accept(w)
+	if w.mark != nil {
+		x.marks.remove(w.mark)
+		w.mark = nil
+	}
+	delete(x.delayed, w)
+	x.release(w)
+	x.changed.Broadcast()
+}
+
+// release takes a work without marks off its name or inode; mu is held.
+func (x *Exclusive) release(w *work) {
+	if w.mark != nil || w.flying != nil {
+		return
+	}
+	switch {
+	case w.d != nil && w.d.w == w:
+		w.d.w = nil
+		x.unblock(&w.d.gate)
+		parent := w.d.parent
+		if parent.pending--; parent.pending == 0 && parent.w != nil {
+			x.queue(parent.w)
+		}
+		x.tidy(w.d)
+	case w.n != nil && w.n.w == w:
+		w.n.w = nil
+		x.unblock(&w.n.gate)
+		x.reap(w.n)
+	}
+}
+
+// unblock queues all that wait at a gate; mu is held.
+func (x *Exclusive) unblock(g *gate) {
+	waiters := g.waiters
+	g.waiters = nil
+	for _, w := range waiters {
+		x.queue(w)
+	}
+}
+
+// wait makes w wait at a gate; mu is held.
+func (g *gate) wait(w *work) { g.waiters = append(g.waiters, w) }
+
+// waitFor makes w wait until on is done, or refuses it with the same cause; mu is held.
+func (x *Exclusive) waitFor(w, on *work) {
+	if on == nil { // done in between
+		x.queue(w)
+		return
+	}
+	if on.refusal != nil {
+		x.refuse(w, &refusal{err: on.refusal.err, errno: on.refusal.errno, on: on})
+		return
+	}
+	if on.d != nil {
+		on.d.gate.wait(w)
+	} else {
+		on.n.gate.wait(w)
+	}
+	if on.mark != nil {
+		x.queue(on)
+	}
+}
+
+// refuse takes a work out of what barriers wait for, with all that waits for it,
+// and keeps it; mu is held.
+func (x *Exclusive) refuse(w *work, r *refusal) {
+	w.refusal = r
+	x.refused[w] = struct{}{}
+	if w.mark != nil {
+		x.marks.remove(w.mark)
+		w.mark = nil
+	}
+	delete(x.delayed, w)
+	g := w.gate()
+	waiters := g.waiters
+	g.waiters = nil
+	for _, other := range waiters {
+		if other.refusal == nil && other.flying == nil {
+			x.queue(other) // it will find out what it can do
+		}
+	}
+	x.changed.Broadcast()
+}
+
+func (w *work) gate() *gate {
+	if w.d != nil {
+		return &w.d.gate
+	}
+	return &w.n.gate
+}
+
+// accept ends a refusal: the work is tried again; mu is held.
+func (x *Exclusive) accept(w *work) {
+	if w.refusal == nil {
+		return
+	}
+	w.refusal = nil
+	delete(x.refused, w)
+}
+
+// retry tries a refused work, and all that wait for it, once more; mu is held.
+func (x *Exclusive) retry(w *work) {
+	x.accept(w)
+	if w.mark == nil {
+		w.mark = x.marks.add(x.nextSeq())
+	}
+	x.queue(w)
+	for other := range x.refused {
+		if other.refusal.on == w {
+			x.retry(other)
+		}
+	}
+}
+
+// begin takes the marks of a work as on their way; mu is held.
+func (w *work) begin() { w.flying, w.mark = w.mark, nil }
+
+// landed ends the marks on their way; mu is held.
+func (x *Exclusive) landed(w *work) {
+	if w.flying != nil {
+		x.marks.remove(w.flying)
+		w.flying = nil
+	}
+	x.changed.Broadcast()
+}
+
+// failed puts the marks on their way back; mu is held.
+func (x *Exclusive) failed(w *work) {
+	if w.flying == nil {
+		return
+	}
+	if w.mark != nil {
+		x.marks.remove(w.mark)
+	}
+	w.mark, w.flying = w.flying, nil
+}

@@ -1,0 +1,393 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// window is how many actions may be on their way: it grows while answers come
+// as fast as on an idle link and shrinks when they queue up on it.
+type window struct {
+	limit int
+	least time.Duration // round trip of the idle link: the shortest seen
+}
+
+const (
+	windowFirst = 128
+	windowLeast = 16
+	windowMost  = 1024
+)
+
+func (w *window) init() { w.limit = windowFirst }
+
+// answered takes account of one action's time per round trip.
+func (w *window) answered(rtt time.Duration) {
+	if w.least == 0 || rtt < w.least {
+		w.least = rtt
+	}
+	// Two round trips' worth of waiting in queues is the price of keeping the
+	// link busy; more buys nothing.
+	const slack = 20 * time.Millisecond
+	if rtt <= 2*w.least+slack {
+		w.limit = min(w.limit+1, windowMost)
+	} else if rtt > 4*w.least+2*slack {
+		w.limit = max(w.limit-w.limit/64-1, windowLeast)
+	}
+}
+
+// dispatch starts actions until Close.
+func (x *Exclusive) dispatch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for {
+		for !x.draining && (len(x.ready) == 0 || x.running >= x.window.limit || x.fence != nil) {
+			x.changed.Wait()
+		}
+		if x.draining {
+			return
+		}
+		w := x.ready[0]
+		x.ready[0] = nil
+		x.ready = x.ready[1:]
+		w.queued = false
+		if a := x.plan(w); a != nil {
+			x.running++
+			x.tasks.Go(func() { x.perform(a) })
+		}
+	}
+}
+
+// tick gives what was put off its turn, and refused works another try.
+func (x *Exclusive) tick() {
+	const period = 500 * time.Millisecond
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-x.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		x.mu.Lock()
+		x.flushDelayed()
+		now := time.Now()
+		for w := range x.refused {
+			if r := w.refusal; !r.again.IsZero() && now.After(r.again) {
+				x.retry(w)
+			}
+		}
+		x.compact()
+		x.changed.Broadcast() // who waits may want to tell how far it is
+		ask := x.space.known && time.Since(x.space.taken) > 10*spaceAge && time.Since(x.space.asked) < 10*spaceAge
+		x.mu.Unlock()
+		if ask {
+			x.refreshSpace(x.ctx)
+		}
+	}
+}
+
+// flushDelayed queues the small changes of files that are still written; mu is held.
+func (x *Exclusive) flushDelayed() {
+	for w := range x.delayed {
+		if n := w.n; n != nil {
+			n.pressed = true
+		} else if w.d.local != nil {
+			w.d.local.pressed = true
+		}
+		x.queue(w)
+	}
+}
+
+// perform does an action on the node, as often as the link is lost under it, and
+// then what follows from its end.
+func (x *Exclusive) perform(a *action) {
+	err := x.attempt(a)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.running--
+	for _, g := range a.held {
+		g.busy = false
+	}
+	x.ended(a, err)
+	for _, g := range a.held {
+		x.unblock(g)
+	}
+	for _, n := range []*xnode{a.n, a.gone} {
+		if n != nil {
+			x.reap(n)
+		}
+	}
+	x.changed.Broadcast()
+}
+
+// ended takes note of how an action has ended; mu is held.
+func (x *Exclusive) ended(a *action, err error) {
+	w := a.w
+	switch {
+	case err == nil:
+		if a.kind != actContent && a.kind != actAttr { // those have done so step by step
+			x.placed(a)
+		}
+	case x.again(err):
+		x.failed(w)
+		x.queue(w)
+		return
+	}
+	if err != nil {
+		x.failed(w)
+		x.refusedBy(w, err)
+		return
+	}
+	if w.d != nil && w.d.local != w.d.remote {
+		x.failed(w) // one step of several
+		x.queue(w)
+		return
+	}
+	x.landed(w)
+	if w.mark != nil && (w.n != nil || w.d.local != w.d.remote) {
+		x.queue(w)
+		return
+	}
+	x.settle(w)
+}
+
+// again reports whether an error is the link's or ours and not the node's answer.
+func (x *Exclusive) again(err error) bool {
+	return isLost(err) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// placed notes in the journal and the tree what an action on names has done; mu is held.
+func (x *Exclusive) placed(a *action) {
+	r := &record{Kind: recPlaced, Parent: a.d.parent.ino, Name: a.d.name}
+	if a.n != nil {
+		r.Ino = a.n.ino
+	}
+	if a.kind == actRename {
+		r.Parent2, r.Name2 = a.from.parent.ino, a.from.name
+	}
+	// Not in the journal is only not known after a crash: it is found out then.
+	if err := x.note(nil, r); err != nil {
+		x.log.Warn("cannot write to the journal", "error", err)
+	}
+	gone := a.d.remote
+	x.setRemote(a.d, a.n)
+	if a.kind == actRename {
+		x.setRemote(a.from, nil)
+		if a.from != a.w.d {
+			x.tidy(a.from)
+		}
+	}
+	if gone != nil && gone != a.n {
+		x.reap(gone)
+	}
+	if n := a.n; n != nil {
+		if a.kind == actMkdir || a.kind == actSymlink {
+			n.send |= sendTimes
+			if a.kind == actMkdir {
+				n.send |= sendMode
+			}
+			x.changedNode(n, x.nextSeq())
+			x.queue(n.w)
+		}
+		if n.dead() { // removed here meanwhile
+			for _, p := range n.places {
+				if n.opens == 0 || !isAside(p.name) {
+					x.ensureWork(p)
+				}
+			}
+		}
+	}
+}
+
+// attempt does what the action says, once.
+func (x *Exclusive) attempt(a *action) error {
+	c, err := x.link.getForever(x.ctx)
+	if err != nil {
+		return err
+	}
+	if a.kind == actContent {
+		return x.sendContent(c, a)
+	}
+	// While paths are written, no folder moves; a folder moves alone.
+	alone := a.kind == actRename && a.n.isDir()
+	if alone {
+		x.paths.Lock()
+		defer x.paths.Unlock()
+	} else {
+		x.paths.RLock()
+		defer x.paths.RUnlock()
+	}
+	x.mu.Lock()
+	if a.kind == actAttr {
+		return x.sendAttr(c, a) // which releases mu
+	}
+	p, ok := x.pathOf(a.d)
+	from := ""
+	if a.from != nil && ok {
+		from, ok = x.pathOf(a.from)
+	}
+	mode := uint32(0)
+	if a.n != nil {
+		mode = a.n.attr.Mode & 0o7777
+	}
+	x.mu.Unlock()
+	if !ok {
+		return errLost // its folder moves: plan again
+	}
+	wire := c.pickSender().Session
+	started := time.Now()
+	err = x.onNames(wire, a, p, from, mode)
+	if isLost(err) {
+		c.fail()
+	} else {
+		x.mu.Lock()
+		x.window.answered(time.Since(started))
+		x.stats.sent++
+		x.mu.Unlock()
+	}
+	return x.explain(a, p, err)
+}
+
+// onNames sends the request of an action on names. It may have been done before,
+// when the link was lost before the answer came: since nobody else changes
+// anything, finding it done is as good as doing it.
+func (x *Exclusive) onNames(wire *sftpwire.Session, a *action, p, from string, mode uint32) error {
+	ctx := x.ctx
+	switch a.kind {
+	case actMkdir:
+		// The owner needs to work in it until its own mode is set, at the end.
+		err := wire.Mkdir(ctx, p, mode|0o700)
+		if isFailure(err) && x.isThere(p, TypeDir) {
+			return nil
+		}
+		return err
+	case actSymlink:
+		err := wire.Symlink(ctx, a.n.target, p)
+		if isFailure(err) && x.isThere(p, TypeSymlink) {
+			return nil
+		}
+		return err
+	case actLink:
+		if _, ok := wire.Extension(sftpwire.ExtHardlink); !ok {
+			return syscall.EPERM
+		}
+		err := wire.Hardlink(ctx, from, p)
+		if isFailure(err) && x.isThere(p, a.n.attr.Mode&TypeMask) {
+			return nil
+		}
+		return err
+	case actRename:
+		err := x.renameTo(ctx, wire, from, p)
+		if errors.Is(err, os.ErrNotExist) && x.isThere(p, a.n.attr.Mode&TypeMask) && !x.isThere(from, 0) {
+			return nil
+		}
+		return err
+	case actRemove:
+		err := wire.Remove(ctx, p)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	case actRmdir:
+		err := wire.Rmdir(ctx, p)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	panic("vfs: unknown action")
+}
+
+// renameTo renames and replaces. A server that cannot do so in one moment is told
+// to remove the old file first.
+func (x *Exclusive) renameTo(ctx context.Context, wire *sftpwire.Session, from, to string) error {
+	if _, ok := wire.Extension(sftpwire.ExtPosixRename); ok {
+		return wire.PosixRename(ctx, from, to)
+	}
+	err := wire.Rename(ctx, from, to)
+	if isFailure(err) && x.isThere(to, TypeRegular) {
+		if err := wire.Remove(ctx, to); err != nil {
+			return err
+		}
+		return wire.Rename(ctx, from, to)
+	}
+	return err
+}
+
+// isThere reports whether the node has a file of a type (0: any) at a path.
+func (x *Exclusive) isThere(p string, typ uint32) bool {
+	st, err := statPath(x.ctx, x.link, p)
+	return err == nil && (typ == 0 || st.Mode&TypeMask == typ)
+}
+
+// sendAttr sends the attributes of an inode by its path. mu is held and released.
+func (x *Exclusive) sendAttr(c *connection, a *action) error {
+	n := a.n
+	p, ok := x.remotePath(n)
+	mask, attr := n.send, n.attr
+	n.send = 0
+	seq := x.seq
+	x.mu.Unlock()
+	if !ok {
+		return errLost
+	}
+	err := x.setOnNode(c, p, n.isSymlink(), wireAttrs(mask, attr))
+	if isLost(err) {
+		c.fail()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stats.sent++
+	if err != nil {
+		n.send |= mask
+		return err
+	}
+	x.noteSent(n, seq)
+	return nil
+}
+
+func (x *Exclusive) setOnNode(c *connection, p string, isLink bool, a sftpwire.Attrs) error {
+	if a == (sftpwire.Attrs{}) {
+		return nil
+	}
+	wire := c.pickSender().Session
+	if isLink {
+		a.Permissions = nil
+		if _, ok := wire.Extension(sftpwire.ExtLSetstat); !ok {
+			return nil // a link's times are nothing to fail for
+		}
+	}
+	return x.explainPath(p, wire.Setstat(x.ctx, p, a, isLink))
+}
+
+// wireAttrs are the attributes in mask as SFTP carries them.
+func wireAttrs(mask attrMask, attr Attr) sftpwire.Attrs {
+	var a sftpwire.Attrs
+	if mask&sendMode != 0 {
+		mode := attr.Mode & 0o7777
+		a.Permissions = &mode
+	}
+	if mask&sendOwner != 0 {
+		a.UID, a.GID = &attr.UID, &attr.GID
+	}
+	if mask&sendTimes != 0 {
+		at, mt := wireTime(attr.Atime), wireTime(attr.Mtime)
+		a.Atime, a.Mtime = &at, &mt
+	}
+	if mask&sendSize != 0 {
+		a.Size = &attr.Size
+	}
+	return a
+}
+
+// noteSent writes to the journal that the node has n as of change seq; mu is held.
+func (x *Exclusive) noteSent(n *xnode, seq uint64) {
+	if err := x.note(nil, &record{Kind: recSent, Ino: n.ino, Seq: seq}); err != nil {
+		x.log.Warn("cannot write to the journal", "error", err)
+	}
+}
