@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -172,8 +173,15 @@ func (b *bench) clean() {
 // gone waits for a mount process to end, and checks that nothing is left.
 func (b *bench) gone(pid int) {
 	b.t.Helper()
-	await(b.t, "the mount process ends", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+	await(b.t, "the mount process ends", func() bool { return dead(pid) })
 	b.clean()
+}
+
+// dead tells whether a process has ended, also when nobody has asked for its exit code yet.
+func dead(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(raw), ") ")
+	return err != nil || strings.HasPrefix(after, "Z")
 }
 
 type process struct {

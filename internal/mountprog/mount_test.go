@@ -167,7 +167,7 @@ func TestSignalWhenBusy(t *testing.T) {
 		next := b.status().PID
 		h.write()
 		h.release()
-		await(t, "the first process ends", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+		await(t, "the first process ends", func() bool { return dead(pid) })
 		if got, err := os.ReadFile(filepath.Join(b.node.Home, "used")); err != nil || string(got) != "written\n" {
 			t.Errorf("written after the signal: %q %v", got, err)
 		}
@@ -201,7 +201,7 @@ func TestKilled(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the process is gone", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+			await(t, "the process is gone", func() bool { return dead(pid) })
 			b.fails("the bundlefs that served it is gone", "bundlefs unmount "+b.mountpoint, "bundlefs", "status", b.mountpoint)
 		}
 		kill()
@@ -236,7 +236,7 @@ func TestForeignMount(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the process is gone", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+	await(t, "the process is gone", func() bool { return dead(pid) })
 	b.fails("is a dead mount of", "fusermount3 -u "+b.mountpoint, "bundlefs", b.args("")...)
 	b.must("bundlefs", "unmount", b.mountpoint)
 	b.clean()
@@ -319,9 +319,10 @@ func TestParentGone(t *testing.T) {
 	var child int
 	await(t, "the child starts", func() bool { child = childOf(p.cmd.Process.Pid); return child != 0 })
 	p.signal(syscall.SIGKILL)
-	p.wait()
+	await(t, "the parent is gone", func() bool { return dead(p.cmd.Process.Pid) })
 	link.Resume()
-	await(t, "the child ends", func() bool { return syscall.Kill(child, 0) == syscall.ESRCH })
+	await(t, "the child ends", func() bool { return dead(child) })
+	p.wait()
 	b.clean()
 }
 
