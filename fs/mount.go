@@ -39,11 +39,7 @@ func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount point %s: %w", dir, err)
 	}
-	files, err := vfs.NewShared(ctx, vfs.SharedOptions{
-		Dial: o.Dial, Root: o.Root,
-		NameTimeout: o.EntryTimeout, AttrTimeout: o.AttrTimeout, NegativeTimeout: o.NegativeTimeout,
-		UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
-	})
+	files, err := newFiles(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +49,21 @@ func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 		return nil, fmt.Errorf("mount at %s: %w", abs, err)
 	}
 	return s, nil
+}
+
+// newFiles makes the file system of the mode that is asked for.
+func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
+	if e := o.Exclusive; e != nil {
+		return vfs.NewExclusive(ctx, vfs.ExclusiveOptions{
+			Dial: o.Dial, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, Check: e.Check,
+			UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
+		})
+	}
+	return vfs.NewShared(ctx, vfs.SharedOptions{
+		Dial: o.Dial, Root: o.Root,
+		NameTimeout: o.EntryTimeout, AttrTimeout: o.AttrTimeout, NegativeTimeout: o.NegativeTimeout,
+		UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
+	})
 }
 
 // serve makes the mount of a file system and waits until the kernel uses it.
@@ -79,9 +90,14 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		Debug:                o.Debug,
 		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO, // attributes come with every listing
+		// The only writer says itself when the kernel's data is old.
+		ExplicitDataCacheControl: o.Exclusive != nil,
 	})
 	if err != nil {
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
+	}
+	if x, ok := files.(*vfs.Exclusive); ok {
+		x.SetNotifier(kernelNotifier{kernel})
 	}
 	s := &Server{files: files, mountpoint: dir, done: make(chan struct{})}
 	go func() {
@@ -154,6 +170,46 @@ func (s *Server) Status() Status { return s.files.Status() }
 func (s *Server) Sync(ctx context.Context, progress func(Progress)) error {
 	return s.files.Sync(ctx, progress)
 }
+
+// errShared is the error of what only a mount in exclusive mode can do.
+var errShared = fmt.Errorf("the mount is not in exclusive mode: %w", syscall.EOPNOTSUPP)
+
+// Drop forgets all that the node may know better, after something has worked in
+// the folder on the node; what is not sent stays. In shared mode the timeouts do that.
+func (s *Server) Drop() {
+	if x, ok := s.files.(*vfs.Exclusive); ok {
+		x.Drop()
+	}
+}
+
+// Retry has all that the node has refused sent again.
+func (s *Server) Retry() error {
+	x, ok := s.files.(*vfs.Exclusive)
+	if !ok {
+		return errShared
+	}
+	x.Retry()
+	return nil
+}
+
+// Discard gives up the changes under path, relative to the mount, that the node
+// refuses: the file is again what the node has. It returns how many there were.
+func (s *Server) Discard(path string) (int, error) {
+	x, ok := s.files.(*vfs.Exclusive)
+	if !ok {
+		return 0, errShared
+	}
+	return x.Discard(path)
+}
+
+// kernelNotifier drops what the kernel has cached.
+type kernelNotifier struct{ server *fuse.Server }
+
+func (k kernelNotifier) InvalidateEntry(parent vfs.Ino, name string) {
+	k.server.EntryNotify(uint64(parent), name) // unknown to the kernel is as good
+}
+
+func (k kernelNotifier) InvalidateInode(ino vfs.Ino) { k.server.InodeNotify(uint64(ino), 0, 0) }
 
 // seconds splits a duration as FUSE carries it.
 func seconds(d time.Duration) (sec uint64, nsec uint32) {

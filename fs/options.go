@@ -17,6 +17,24 @@ type Status = vfs.Status
 // Progress tells how far a barrier has come.
 type Progress = vfs.Progress
 
+// Refused is a change that the node refuses, kept with its data.
+type Refused = vfs.Refused
+
+// ErrLeaseLost is the error of an Exclusive.Check that finds the folder another's.
+var ErrLeaseLost = vfs.ErrLeaseLost
+
+// Exclusive says how a mount in exclusive mode keeps what is not on the node, and
+// how it proves that the folder is its own.
+type Exclusive struct {
+	// Spool is the local folder for it, which is made if it does not exist.
+	Spool string
+	// SpoolMax is how many bytes may wait to be sent; 0 means 4 GiB.
+	SpoolMax int64
+	// Check proves the lease by files of the folder, which it reads through read;
+	// nil means that nothing is checked. See vfs.ExclusiveOptions.
+	Check func(read func(name string) ([]byte, error)) error
+}
+
 // Options configure a mount.
 type Options struct {
 	// Dial opens the connection; it is called again after each loss.
@@ -47,6 +65,10 @@ type Options struct {
 	// Timeout is how long a request waits for the node; 0 means 30 s, less than
 	// 0 for ever.
 	Timeout time.Duration
+
+	// Exclusive, if not nil, mounts in exclusive mode: this mount is the folder's
+	// only writer. The timeouts above do not count then.
+	Exclusive *Exclusive
 
 	// MountOptions are passed to the kernel or fusermount3 as they are.
 	MountOptions []string

@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -228,5 +227,78 @@ func (x *Exclusive) Retry() {
 	}
 }
 
-// errNothingRefused is Discard's error for a path without a refused change.
-var errNothingRefused = errors.New("nothing refused under this path")
+// Discard gives up the refused changes of the file or folder at path, relative to
+// the root, and of all below it: there is again what the node has. It returns how
+// many changes there were.
+func (x *Exclusive) Discard(path string) (int, error) {
+	x.mu.Lock()
+	path = strings.Trim(path, "/")
+	count := 0
+	var again []*xnode
+	for _, w := range x.refusedWorks() {
+		p := x.pathOfWork(w)
+		if p != path && path != "" && path != "." && !strings.HasPrefix(p, path+"/") {
+			continue
+		}
+		count++
+		again = append(again, x.discard(w)...)
+	}
+	notify := x.notifier
+	x.mu.Unlock()
+	if count == 0 {
+		return 0, &Error{"discard", path, syscall.ENOENT}
+	}
+	if notify != nil {
+		for _, n := range again {
+			notify.InvalidateInode(n.ino)
+		}
+	}
+	return count, nil
+}
+
+// discard gives up one refused work and returns the inodes whose content or
+// children are not what they were; mu is held.
+func (x *Exclusive) discard(w *work) []*xnode {
+	if w.n != nil {
+		n := w.n
+		n.send = 0
+		x.settle(w)
+		if len(n.places) > 0 && n.isFile() {
+			x.dropData(n)
+		}
+		n.stale = true
+		x.note(n.places, &record{Kind: recSent, Ino: n.ino, Seq: x.seq})
+		return []*xnode{n}
+	}
+	d := w.d
+	mine, theirs := d.local, d.remote
+	// What is below a folder that never came to be goes with it.
+	if mine != nil && mine.isDir() && len(mine.places) == 0 {
+		for _, c := range mine.children {
+			if c.w != nil {
+				x.discard(c.w)
+			}
+		}
+	}
+	x.note([]*dentry{d}, &record{Kind: recUnlink, Seq: x.nextSeq(), Parent: d.parent.ino, Name: d.name})
+	if theirs != nil {
+		x.note(nil, &record{Kind: recLink, Seq: x.nextSeq(), Ino: theirs.ino, Parent: d.parent.ino, Name: d.name})
+	}
+	x.setLocal(d, theirs)
+	if mine != nil {
+		for _, p := range mine.places { // it was to be moved here: it stays where it is
+			x.setLocal(p, mine)
+			if p.w != nil {
+				x.settle(p.w)
+			}
+		}
+		x.abandoned(mine, x.nextSeq())
+		if mine.w != nil && mine.dead() {
+			mine.send = 0
+			x.settle(mine.w)
+		}
+	}
+	x.settle(w)
+	d.parent.touch()
+	return []*xnode{d.parent}
+}

@@ -1,0 +1,40 @@
+// Package lease knows the owner record of a bundle as far as both sides of the
+// lock need it: package bundle, which writes it, and the mount program, which
+// proves by it that a bundle is still its own.
+package lease
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// RecordName is the owner record's file name in the bundle.
+const RecordName = ".conc-owner.json"
+
+// ErrNotOurs says that a bundle has another owner, or none.
+var ErrNotOurs = errors.New("the bundle is not ours")
+
+// Check reads the owner record and compares its token. The error is ErrNotOurs if
+// the record is gone or another's; any other is read's.
+func Check(token string, read func(name string) ([]byte, error)) error {
+	data, err := read(RecordName)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: its owner record is gone", ErrNotOurs)
+	}
+	if err != nil {
+		return fmt.Errorf("read the owner record: %w", err)
+	}
+	var record struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(data, &record); err != nil {
+		return fmt.Errorf("%w: its owner record cannot be read: %v", ErrNotOurs, err)
+	}
+	if subtle.ConstantTimeCompare([]byte(record.Token), []byte(token)) != 1 {
+		return fmt.Errorf("%w: it has another owner", ErrNotOurs)
+	}
+	return nil
+}
