@@ -52,7 +52,7 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 		return "", fmt.Errorf("unlock %s on %s: there is no bundle", b.cfg.Dir, b.cfg.Node)
 	}
 	if seen.Ours {
-		return "", withHint(fmt.Errorf("unlock %s on %s: refused: this workstation holds it", b.cfg.Dir, b.cfg.Node),
+		return "", withHint(fmt.Errorf("unlock %s on %s: %w: this workstation holds it", b.cfg.Dir, b.cfg.Node, ErrBlocked),
 			fmt.Sprintf("end it with 'conc close %s'", b.cfg.Node))
 	}
 	client, done, err := b.connect(ctx)
@@ -73,7 +73,7 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 		return "", err
 	}
 	if !h.found || !sameHolder(h, seen) {
-		return "", withHint(fmt.Errorf("unlock %s on %s: it has changed hands meanwhile", b.cfg.Dir, b.cfg.Node), "look again whose it is")
+		return "", withHint(fmt.Errorf("unlock %s on %s: %w: it has changed hands meanwhile", b.cfg.Dir, b.cfg.Node, ErrBlocked), "look again whose it is")
 	}
 	aside = fmt.Sprintf("%s.unlocked-%s-%s", b.cfg.Dir, time.Now().UTC().Format("20060102T150405Z"), newToken()[:6])
 	if err := node.Rename(b.cfg.Dir, aside); err != nil {

@@ -113,8 +113,14 @@ func (b *Bundle) Node() string { return b.cfg.Node }
 // Dir is the bundle on the node, relative to the home.
 func (b *Bundle) Dir() string { return b.cfg.Dir }
 
-// MountPoint is the local folder, or [None].
-func (b *Bundle) MountPoint() string { return b.cfg.MountPoint }
+// MountPoint is the local folder, or [None]: of an open bundle that which it
+// was opened with, whatever deploy.ini says by now.
+func (b *Bundle) MountPoint() string {
+	if st, ok := b.State(); ok {
+		return st.MountPoint
+	}
+	return b.cfg.MountPoint
+}
 
 // State is a copy of what is known here of the bundle; false when it is not
 // open.

@@ -12,9 +12,10 @@ import (
 )
 
 // users lists the processes that use something at or below a folder, as far as
-// this user may see them. Only links in /proc are read: nothing in the folder
-// is touched.
-func users(folder string) []User {
+// this user may see them, but for the one that serves the mount, which holds
+// the folder under it. Only links in /proc are read: nothing in the folder is
+// touched.
+func users(folder string, server int) []User {
 	at, err := control.Canonical(folder)
 	if err != nil {
 		return nil
@@ -23,7 +24,7 @@ func users(folder string) []User {
 	var list []User
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
+		if err != nil || pid == server {
 			continue
 		}
 		if uses := usesOf(dir, at); len(uses) > 0 {

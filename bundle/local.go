@@ -13,16 +13,13 @@ import (
 // MakeLocal makes the local folder that the bundle will be mounted on, with
 // its parents, and notes in the state which of them it made. It must be empty.
 func (b *Bundle) MakeLocal(ctx context.Context) error {
-	if b.cfg.MountPoint == None {
-		return nil
-	}
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
 	st, err := b.open()
-	if err != nil {
+	if err != nil || st.MountPoint == None {
 		return err
 	}
 	ours, other, err := findMount(st)
@@ -140,11 +137,11 @@ func (b *Bundle) open() (*State, error) {
 	case !ok:
 		return nil, withHint(fmt.Errorf("bundle %s on %s: %w", b.cfg.Dir, b.cfg.Node, ErrNotOpen), fmt.Sprintf("open it with 'conc open %s'", b.cfg.Node))
 	case st.Phase == PhaseClosing:
-		return nil, withHint(fmt.Errorf("bundle %s on %s: closing it was interrupted", st.Dir, st.Node), fmt.Sprintf("finish it with 'conc close %s'", st.Node))
+		return nil, withHint(fmt.Errorf("bundle %s on %s: %w: closing it was interrupted", st.Dir, st.Node, ErrNotOpen), fmt.Sprintf("finish it with 'conc close %s'", st.Node))
 	case st.Phase == PhaseRemoved:
 		return nil, withHint(fmt.Errorf("bundle %s on %s: %w: it was removed on the node", st.Dir, st.Node, ErrNotOpen), fmt.Sprintf("finish closing it with 'conc close %s'", st.Node))
 	case st.Phase != PhaseOpen:
-		return nil, withHint(fmt.Errorf("bundle %s on %s: opening it was interrupted", st.Dir, st.Node), fmt.Sprintf("finish it with 'conc open %s', or take it back with 'conc close %s'", st.Node, st.Node))
+		return nil, withHint(fmt.Errorf("bundle %s on %s: %w: opening it was interrupted", st.Dir, st.Node, ErrNotOpen), fmt.Sprintf("finish it with 'conc open %s', or take it back with 'conc close %s'", st.Node, st.Node))
 	}
 	return &st, nil
 }

@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -116,8 +118,57 @@ func TestUsersOfAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	list := users(dir)
+	list := users(dir, 0)
 	if len(list) != 1 || list[0].PID != os.Getpid() || !strings.Contains(list[0].String(), "open in use") {
 		t.Errorf("got %v", list)
 	}
+	if list := users(dir, os.Getpid()); len(list) != 0 {
+		t.Errorf("the server is listed: %v", list)
+	}
+}
+
+// Opening is interrupted while the mount program starts: it is ended, and the
+// lock taken back.
+func TestOpenInterrupted(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	dir := t.TempDir()
+	started := filepath.Join(dir, "started")
+	cfg.MountPoint = filepath.Join(dir, "m")
+	cfg.BundlefsCommand = []string{"/bin/sh", "-c", `echo $$ > "$0"; exec sleep 1000`, started}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { _, err := Open(ctx, cfg); result <- err }()
+	var pid string
+	eventually(t, "the mount program starts", func() bool {
+		text, _ := os.ReadFile(started)
+		pid = strings.TrimSpace(string(text))
+		return pid != ""
+	})
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("open: %v", err)
+	}
+	if _, err := os.Stat("/proc/" + pid); !os.IsNotExist(err) {
+		t.Errorf("process %s is left", pid)
+	}
+	empty(t, n.Home)
+	noState(t, cfg)
+	if _, err := os.Stat(cfg.MountPoint); !os.IsNotExist(err) {
+		t.Errorf("left: %v", err)
+	}
+}
+
+// What is mounted there is not the bundle: it is not taken for it, nor unmounted.
+func TestSomethingElseIsMounted(t *testing.T) {
+	n := testnode.Start(t)
+	cfg := config(t, n, "b")
+	cfg.MountPoint = "/proc"
+	_, err := Open(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "something else is mounted there: proc") {
+		t.Errorf("open: %v", err)
+	}
+	empty(t, n.Home)
+	noState(t, cfg)
 }

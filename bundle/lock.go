@@ -68,7 +68,7 @@ func (b *Bundle) Lock(ctx context.Context) error {
 	if st, ok := b.State(); ok {
 		switch {
 		case st.Phase == PhaseClosing:
-			return withHint(fmt.Errorf("bundle %s on %s: closing it was interrupted", st.Dir, st.Node),
+			return withHint(fmt.Errorf("bundle %s on %s: %w: closing it was interrupted", st.Dir, st.Node, ErrBlocked),
 				fmt.Sprintf("finish it with 'conc close %s'", st.Node))
 		case st.Phase == PhaseOpen && (st.MountPoint == None || b.Mounted(ctx)):
 			return &BlockedError{Node: st.Node, Dir: st.Dir, Record: &st.Record, Since: st.Record.Time, Ours: true}
@@ -106,6 +106,10 @@ func (l *locking) run(ctx context.Context) error {
 	if ok && st.Phase != PhaseRemoved {
 		again, err := l.resume(&st)
 		if err != nil || !again {
+			return err
+		}
+		// What is still mounted is that of a bundle which is gone.
+		if err := l.b.unmount(ctx, false); err != nil {
 			return err
 		}
 	}

@@ -29,16 +29,13 @@ const (
 // used. A mount of ours that is there and lives is kept; one whose process has
 // died is replaced.
 func (b *Bundle) Mount(ctx context.Context) error {
-	if b.cfg.MountPoint == None {
-		return nil
-	}
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
 	st, err := b.open()
-	if err != nil {
+	if err != nil || st.MountPoint == None {
 		return err
 	}
 	ours, other, err := findMount(st)
@@ -193,26 +190,40 @@ func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
 // what a remote step wrote is seen at once.
 func (b *Bundle) Drop(ctx context.Context) error { return b.ask(ctx, "drop", nil) }
 
-// ask sends one request to the mount program; without a mount there is nothing
-// to be asked.
+// ask sends one request to the mount program; a bundle that is not to be
+// mounted has nothing to be asked.
 func (b *Bundle) ask(ctx context.Context, op string, progress func(json.RawMessage)) error {
-	if b.cfg.MountPoint == None {
-		return nil
+	st, err := b.open()
+	if err != nil || st.MountPoint == None {
+		return err
 	}
-	err := request(ctx, b.cfg.MountPoint, op, progress)
+	err = request(ctx, st.MountPoint, op, nil, progress)
 	if errors.Is(err, control.ErrNotMounted) {
 		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
 	}
 	return err
 }
 
-func request(ctx context.Context, folder, op string, progress func(json.RawMessage)) error {
+func request(ctx context.Context, folder, op string, result any, progress func(json.RawMessage)) error {
 	c, err := control.Dial(ctx, folder)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return c.Call(ctx, op, nil, nil, progress)
+	return c.Call(ctx, op, nil, result, progress)
+}
+
+// serverOf is the process that serves a mount, 0 when it does not tell.
+func serverOf(ctx context.Context, folder string) int {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	var status struct {
+		PID int `json:"pid"`
+	}
+	if request(ctx, folder, "status", &status, nil) != nil {
+		return 0
+	}
+	return status.PID
 }
 
 // unmountNow unmounts without a barrier, and without waiting for anything that
@@ -247,12 +258,12 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	if !alive(point) {
 		err = detach(point)
 	} else if barrier {
-		err = request(ctx, point, "unmount", nil) // has the barrier in it
+		err = request(ctx, point, "unmount", nil, nil) // has the barrier in it
 	} else {
 		err = unmountNow(point)
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		return &BusyError{MountPoint: point, Users: users(point)}
+		return &BusyError{MountPoint: point, Users: users(point, serverOf(ctx, point))}
 	}
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.

@@ -172,21 +172,52 @@ func (i *bundleInfo) rows() [][]string {
 		health += ": " + i.Problem
 	}
 	add("health", health)
-	add("pending", pendingText(i.Bundlefs))
+	m := i.mount()
+	add("link", m.link())
+	add("pending", m.pending())
+	add("fence", m.Fence)
 	add("last step", i.LastStep)
 	return rows
 }
 
-// pendingText tells what of the mount is not on the node yet.
-func pendingText(raw json.RawMessage) string {
-	var st struct {
-		Pending *struct {
-			Files int64 `json:"files"`
-			Bytes int64 `json:"bytes"`
-		} `json:"pending"`
+// mountStatus is what matters here of what the mount tells about itself.
+type mountStatus struct {
+	Connected bool   `json:"connected"`
+	LinkError string `json:"link_error"`
+	Pending   struct {
+		Files int64 `json:"files"`
+		Bytes int64 `json:"bytes"`
+	} `json:"pending"`
+	Refused []json.RawMessage `json:"refused"`
+	Fence   string            `json:"fence"`
+	known   bool
+}
+
+func (i *bundleInfo) mount() *mountStatus {
+	m := &mountStatus{}
+	m.known = json.Unmarshal(i.Bundlefs, m) == nil
+	return m
+}
+
+func (m *mountStatus) link() string {
+	switch {
+	case !m.known:
+		return ""
+	case m.Connected:
+		return "up"
+	case m.LinkError != "":
+		return "down: " + m.LinkError
 	}
-	if json.Unmarshal(raw, &st) != nil || st.Pending == nil {
+	return "down"
+}
+
+func (m *mountStatus) pending() string {
+	if !m.known {
 		return ""
 	}
-	return fmt.Sprintf("%d files, %d bytes", st.Pending.Files, st.Pending.Bytes)
+	text := fmt.Sprintf("%d files, %d bytes", m.Pending.Files, m.Pending.Bytes)
+	if n := len(m.Refused); n > 0 {
+		text += fmt.Sprintf("; %d refused", n)
+	}
+	return text
 }

@@ -33,10 +33,6 @@ func runSync(ctx context.Context, a *app, args []string) error {
 // sync is the barrier with a progress bar. The mount tells what is to go; the
 // bar's end is the most that this was.
 func (s *session) sync(ctx context.Context) error {
-	if !s.bundle.IsOpen() {
-		_, err := s.bundle.Status(ctx)
-		return err
-	}
 	var most int64
 	defer s.app.ui.progressEnd()
 	return s.bundle.Sync(ctx, func(p bundle.Progress) {

@@ -37,6 +37,7 @@ type ui struct {
 	messages io.Writer  // standard error
 	bars     *mpb.Progress
 	bar      *mpb.Bar
+	barOf    string // what the bar is about
 }
 
 func newUI(stdout, stderr io.Writer) *ui {
@@ -147,8 +148,18 @@ func (u *ui) progress(what string, done, total int64, unit string) {
 		return
 	}
 	u.mu.Lock()
+	other := u.bar != nil && u.barOf != what
+	u.mu.Unlock()
+	if other || done >= total {
+		u.progressEnd()
+	}
+	if done >= total {
+		return
+	}
+	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.bar == nil {
+		u.barOf = what
 		u.bars = mpb.New(mpb.WithOutput(u.messages), mpb.WithWidth(40))
 		count := decor.CountersNoUnit("%d / %d "+unit, decor.WCSyncSpace)
 		if unit == "bytes" {
