@@ -14,9 +14,10 @@ import (
 // command is what the arguments ask for.
 type command struct {
 	help, version bool
-	ask           string // status, sync or unmount; "" is a mount
+	ask           string // one of asks; "" is a mount
 	json          bool
 	mountpoint    string       // of ask, as given
+	paths         []string     // of discard
 	mount         *mountConfig // of a mount
 }
 
@@ -36,6 +37,7 @@ type mountConfig struct {
 	dcacheTimeout, dcacheStatTimeout, dcacheLinkTimeout, dcacheDirTimeout *time.Duration
 	sessions                                                              int // 0: not given
 	exclusive                                                             string
+	spoolMax                                                              int64 // bytes; 0: not given
 	fsname, subtype                                                       string
 }
 
@@ -43,6 +45,8 @@ type mountConfig struct {
 var asks = []struct{ name, help string }{
 	{"status", "tell how the mount is doing"},
 	{"sync", "wait until everything written into the mount is on the node"},
+	{"retry", "send again what the node has refused"},
+	{"discard", "give up what the node has refused: MOUNTPOINT PATH…, paths in the mount"},
 	{"unmount", "sync, then unmount; clean up after a bundlefs that was killed"},
 }
 
@@ -59,7 +63,7 @@ func flags() (f *pflag.FlagSet, c *command, opts *[]string, port, config *string
 	config = f.StringP("config", "F", "", "an ssh_config `FILE` in place of ~/.ssh/config and /etc/ssh/ssh_config")
 	f.BoolVarP(&c.mount.foreground, "foreground", "f", false, "stay in the foreground")
 	f.BoolVarP(&c.mount.debug, "debug", "d", false, "log all requests to standard error; stays in the foreground")
-	f.BoolVar(&c.json, "json", false, "print JSON (status, sync, unmount)")
+	f.BoolVar(&c.json, "json", false, "print JSON (status, sync, retry, discard, unmount)")
 	f.BoolVarP(&c.help, "help", "h", false, "print this help")
 	f.BoolVarP(&c.version, "version", "V", false, "print the version")
 	return f, c, opts, port, config
@@ -82,7 +86,7 @@ func parseArgs(args []string) (*command, error) {
 		}
 	}
 	if c.json {
-		return nil, fail(usageHint, "--json is for status, sync and unmount")
+		return nil, fail(usageHint, "--json is for what asks a mount that runs")
 	}
 	switch {
 	case len(rest) == 0:
@@ -108,10 +112,12 @@ func (c *command) askArgs(name string, rest []string, f *pflag.FlagSet) error {
 	switch {
 	case err != nil:
 		return err
-	case len(rest) != 1:
+	case name == "discard" && len(rest) < 2:
+		return fail("bundlefs status tells what the node has refused", "discard needs a mount point and what to give up")
+	case name != "discard" && len(rest) != 1:
 		return fail(usageHint, "%s needs one mount point", name)
 	}
-	c.ask, c.mountpoint = name, rest[0]
+	c.ask, c.mountpoint, c.paths = name, rest[0], rest[1:]
 	return nil
 }
 

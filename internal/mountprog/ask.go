@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -30,6 +31,9 @@ func ask(ctx context.Context, c *command, stdout io.Writer) error {
 			out.Encode(map[string]json.RawMessage{"progress": raw})
 		}
 	}
+	if c.ask == "discard" {
+		return discard(ctx, c, client, stdout)
+	}
 	var result json.RawMessage
 	if err := client.Call(ctx, c.ask, nil, &result, progress); err != nil {
 		return err
@@ -47,6 +51,33 @@ func ask(ctx context.Context, c *command, stdout io.Writer) error {
 	}
 	if err != nil {
 		return fmt.Errorf("print the answer: %w", err)
+	}
+	return nil
+}
+
+// discard gives up one path after the other.
+func discard(ctx context.Context, c *command, client *control.Client, stdout io.Writer) error {
+	out := json.NewEncoder(stdout)
+	for _, path := range c.paths {
+		var result struct {
+			Changes int `json:"changes"`
+		}
+		// Named as the operator sees it, or from the mount's root.
+		if rel, err := filepath.Rel(c.mountpoint, path); err == nil && filepath.IsLocal(rel) {
+			path = rel
+		}
+		if err := client.Call(ctx, "discard", map[string]string{"path": path}, &result, nil); err != nil {
+			return err
+		}
+		var err error
+		if c.json {
+			err = out.Encode(map[string]any{"path": path, "result": result})
+		} else {
+			_, err = fmt.Fprintf(stdout, "%s: %d given up\n", path, result.Changes)
+		}
+		if err != nil {
+			return fmt.Errorf("print the answer: %w", err)
+		}
 	}
 	return nil
 }

@@ -2,9 +2,16 @@ package mountprog
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"bundlefs/fs"
+	"bundlefs/internal/lease"
 	"bundlefs/internal/remote"
 )
 
@@ -14,13 +21,12 @@ const (
 	defaultAttrTimeout  = time.Second
 )
 
-// refuseExclusive keeps a mount from being shared where its user was promised the only one.
-func refuseExclusive(*mountConfig, string) error {
-	return fail("leave the option out to mount in shared mode", "exclusive mode is not built in")
-}
-
 // mountFS connects and mounts.
 func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) (*fs.Server, error) {
+	exclusive, err := m.exclusiveMode()
+	if err != nil {
+		return nil, err
+	}
 	return fs.Mount(ctx, m.mountpoint, fs.Options{
 		Dial: func(ctx context.Context) (fs.Conn, error) {
 			c, err := remote.Dial(ctx, m.target, remote.Options{Prompt: prompts.prompter(), Log: log.Logger})
@@ -43,11 +49,36 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) 
 		Umask:              m.umask,
 		Sessions:           m.sessions,
 		Timeout:            requestTimeout(m.timeout),
+		Exclusive:          exclusive,
 		MountOptions:       m.kernelOptions(),
 		Subtype:            m.subtype,
 		Debug:              m.debug,
 		Log:                log.Logger,
 	})
+}
+
+// exclusiveMode is the mode of -o exclusive, nil without. The spool is found again by the
+// token, and tells nobody what that is.
+func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
+	if m.exclusive == "" {
+		return nil, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fail("set XDG_CACHE_HOME or HOME", "find a place for what is not sent yet: %w", err)
+	}
+	sum := sha256.Sum256([]byte(m.exclusive))
+	return &fs.Exclusive{
+		Spool:    filepath.Join(cache, "bundlefs", "spool-"+hex.EncodeToString(sum[:16])),
+		SpoolMax: m.spoolMax,
+		Check: func(read func(name string) ([]byte, error)) error {
+			err := lease.Check(m.exclusive, read)
+			if errors.Is(err, lease.ErrNotOurs) {
+				return fmt.Errorf("%w: %w", fs.ErrLeaseLost, err)
+			}
+			return err
+		},
+	}, nil
 }
 
 // requestTimeout is -o timeout as fs has it: 0 there is the default, and less than 0 for ever.

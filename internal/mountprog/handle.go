@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 
@@ -28,7 +29,9 @@ type report struct {
 //	unmount   the barrier, then the unmount; EBUSY while the mount is in use. Answers when
 //	          the folder underneath is as it was before and the connection is closed
 //	drop      lets what others wrote on the node be seen
-func (s *serving) Handle(ctx context.Context, op string, _ json.RawMessage, progress func(any)) (any, error) {
+//	retry     sends again what the node has refused
+//	discard   gives up what the node has refused under {"path": …}; answers {"changes": n}
+func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, progress func(any)) (any, error) {
 	server := s.server.Load()
 	if server == nil {
 		return nil, fail("wait until bundlefs has mounted or given up", "%s is not mounted yet", s.cfg.mountpoint)
@@ -61,9 +64,22 @@ func (s *serving) Handle(ctx context.Context, op string, _ json.RawMessage, prog
 		}
 		return struct{}{}, nil
 	case "drop":
-		// Shared mode keeps nothing for longer than the timeouts, and looks at the node
-		// whenever a file is opened.
+		server.Drop()
 		return struct{}{}, nil
+	case "retry":
+		return struct{}{}, server.Retry()
+	case "discard":
+		var what struct {
+			Path string `json:"path"`
+		}
+		if err := json.Unmarshal(args, &what); err != nil {
+			return nil, fmt.Errorf("discard: %w", err)
+		}
+		changes, err := server.Discard(what.Path)
+		if errors.Is(err, syscall.ENOENT) {
+			return nil, fail("bundlefs status "+s.cfg.mountpoint+" tells what the node has refused", "discard %s: nothing of it was refused", what.Path)
+		}
+		return map[string]int{"changes": changes}, err
 	}
 	return nil, &control.UnknownOpError{Op: op}
 }

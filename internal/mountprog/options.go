@@ -21,7 +21,8 @@ var options = []option{
 	{"port", "PORT", "the port of the node's sshd", func(m *mountConfig, v string) error { return m.setPort(v) }},
 	{"ro", "", "mount read-only", func(m *mountConfig, _ string) error { m.readOnly = true; return nil }},
 	{"rw", "", "mount for reading and writing (default)", func(m *mountConfig, _ string) error { m.readOnly = false; return nil }},
-	{"exclusive", "TOKEN", "", refuseExclusive},
+	{"exclusive", "TOKEN", "be the only writer, as the owner record with this token in the folder says: changes are sent behind", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }},
+	{"spool_max", "BYTES", "how much may wait to be sent before writers are slowed down (4294967296); with exclusive", func(m *mountConfig, v string) error { return spoolMax(m, v) }},
 	{"reconnect", "", "reconnect after the link was lost (always on)", ignore},
 	{"max_conns", "N", "SFTP sessions to use at once (1 to 64)", func(m *mountConfig, v string) error { return number(&m.sessions, v, 1, 64) }},
 	{"timeout", "SECONDS", "how long an operation waits for a lost link (30; 0: as long as it takes)", func(m *mountConfig, v string) error { return seconds(&m.timeout, v) }},
@@ -231,6 +232,15 @@ func seconds(to **time.Duration, v string) error {
 	}
 	d := time.Duration(n * float64(time.Second))
 	*to = &d
+	return nil
+}
+
+func spoolMax(m *mountConfig, v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%q is not a number of bytes", v)
+	}
+	m.spoolMax = n
 	return nil
 }
 
