@@ -170,18 +170,19 @@ class Process:
                     pass
 
     def kill(self):
-        """Begins to end the whole group: SIGTERM, and SIGKILL after GRACE."""
+        """Begins to end the whole group."""
         with self.lock:
             if self.killer is None and not self.reaped:
-                self.killer = threading.Thread(target=self._kill, daemon=True)
+                self.killer = threading.Thread(target=self.kill_now, daemon=True)
                 self.killer.start()
 
-    def _kill(self):
-        self.signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while time.monotonic() < deadline and self.members() != []:
-            time.sleep(0.02)
-        self.signal(signal.SIGKILL)
+    def kill_now(self):
+        """Ends the whole group; returns when it is gone, or cannot be ended even so."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.signal(number)
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline and self.members() != []:
+                time.sleep(0.02)
 
     def wait(self):
         """Waits for the end without reaping, so that the group can still be killed."""
@@ -460,11 +461,7 @@ class Agent:
         task = self.task
         process = task.process if task is not None else None
         if process is not None:
-            process.signal(signal.SIGTERM)
-            deadline = time.monotonic() + GRACE
-            while time.monotonic() < deadline and process.members() != []:
-                time.sleep(0.02)
-            process.signal(signal.SIGKILL)
+            process.kill_now()
         os._exit(code)
 
 

@@ -84,14 +84,20 @@ func runLocal(ctx context.Context, t *task, command, dir string, env []string) R
 	return r
 }
 
-// killGroup ends a process group: SIGTERM, and SIGKILL when it does not end by that.
+// killGroup ends a process group: SIGTERM, and SIGKILL when it does not end by
+// that. It returns when the group has ended, or cannot be ended even so (a
+// process that hangs in the kernel).
 func killGroup(pid int) {
-	_ = syscall.Kill(-pid, syscall.SIGTERM)
-	deadline := time.Now().Add(killGrace)
-	for time.Now().Before(deadline) && groupLives(pid) {
-		time.Sleep(10 * time.Millisecond)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		_ = syscall.Kill(-pid, signal)
+		deadline := time.Now().Add(killGrace)
+		for groupLives(pid) {
+			if time.Now().After(deadline) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL)
 }
 
 // copyLines hands the lines of a command on until there are no more.
