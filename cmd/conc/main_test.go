@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"conc": program, "bundlefs": program})
 }
 
+// raceEnv keeps programs built with -race from waiting a second at their end.
+const raceEnv = "GORACE=atexit_sleep_ms=0"
+
 // leakChecked fails when tests leave goroutines, and removes what they share.
 type leakChecked struct{ m *testing.M }
 
@@ -116,7 +119,7 @@ func newWorkstation(t *testing.T, n *testnode.Node, target remote.Target, projec
 		}
 	}
 	w.env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+runtime, "XDG_STATE_HOME="+filepath.Join(w.home, "state"),
-		"XDG_CACHE_HOME="+filepath.Join(w.home, "cache"), "CONC_FILE=", "SSH_AUTH_SOCK=", "TZ=UTC", w.mark)
+		"XDG_CACHE_HOME="+filepath.Join(w.home, "cache"), "CONC_FILE=", "SSH_AUTH_SOCK=", "TZ=UTC", raceEnv, w.mark)
 	t.Cleanup(func() {
 		w.cleanup()
 		os.RemoveAll(runtime)

@@ -61,6 +61,7 @@ func setupScript(env *testscript.Env, n *testnode.Node, runtime string) error {
 	} {
 		env.Setenv(k, v)
 	}
+	env.Vars = append(env.Vars, raceEnv)
 	config := ""
 	if n != nil {
 		env.Setenv("PORT", strconv.Itoa(n.Port))
