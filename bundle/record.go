@@ -13,10 +13,12 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"bundlefs/internal/lease"
 )
 
 // RecordName is the owner record's file name in the bundle.
-const RecordName = ".conc-owner.json"
+const RecordName = lease.RecordName
 
 // maxRecord bounds what is read of a record that a node sends.
 const maxRecord = 64 << 10
