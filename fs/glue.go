@@ -15,12 +15,13 @@ type glue struct {
 	fuse.RawFileSystem // what is not here answers ENOSYS, which the kernel remembers
 	files              vfs.FileSystem
 	log                *slog.Logger
+	gone               <-chan struct{} // closed when the kernel has ended the mount
 }
 
 var _ fuse.RawFileSystem = (*glue)(nil)
 
-func newGlue(files vfs.FileSystem, log *slog.Logger) *glue {
-	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log}
+func newGlue(files vfs.FileSystem, log *slog.Logger, gone <-chan struct{}) *glue {
+	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, gone: gone}
 }
 
 func (g *glue) String() string { return "bundlefs" }
@@ -77,7 +78,7 @@ func opened(o vfs.Opened, out *fuse.OpenOut) {
 // Lookup implements fuse.RawFileSystem. "Does not exist" is an answer with an
 // inode number of zero where the kernel may remember it.
 func (g *glue) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	e, err := g.files.Lookup(ctx, vfs.Ino(h.NodeId), name)
 	if err != nil {
@@ -99,7 +100,7 @@ func (g *glue) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
 		h = vfs.Handle(in.Fh())
 	}
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, err := g.files.Getattr(ctx, vfs.Ino(in.NodeId), h)
 	return g.attrOut(e, err, out)
@@ -141,21 +142,21 @@ func (g *glue) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		ns := t.UnixNano()
 		set.Mtime = &ns
 	}
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, err := g.files.Setattr(ctx, vfs.Ino(in.NodeId), h, set)
 	return g.attrOut(e, err, out)
 }
 
 func (g *glue) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	target, err := g.files.Readlink(ctx, vfs.Ino(h.NodeId))
 	return []byte(target), g.status(err)
 }
 
 func (g *glue) StatFs(cancel <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	v, err := g.files.Statfs(ctx)
 	if err != nil {
@@ -182,7 +183,7 @@ func (g *glue) made(e vfs.Entry, err error, out *fuse.EntryOut) fuse.Status {
 }
 
 func (g *glue) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, err := g.files.Mkdir(ctx, vfs.Ino(in.NodeId), name, in.Mode&0o7777)
 	return g.made(e, err, out)
@@ -194,7 +195,7 @@ func (g *glue) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out 
 	if t := in.Mode & vfs.TypeMask; t != vfs.TypeRegular && t != 0 {
 		return fuse.Status(syscall.EPERM) // mknod(2): the file system does not support the type
 	}
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, o, err := g.files.Create(ctx, vfs.Ino(in.NodeId), name, syscall.O_WRONLY|syscall.O_EXCL, in.Mode&0o7777)
 	if err == nil {
@@ -204,27 +205,27 @@ func (g *glue) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out 
 }
 
 func (g *glue) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	e, err := g.files.Symlink(ctx, vfs.Ino(h.NodeId), name, target)
 	return g.made(e, err, out)
 }
 
 func (g *glue) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, err := g.files.Link(ctx, vfs.Ino(in.Oldnodeid), vfs.Ino(in.NodeId), name)
 	return g.made(e, err, out)
 }
 
 func (g *glue) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	return g.status(g.files.Unlink(ctx, vfs.Ino(h.NodeId), name))
 }
 
 func (g *glue) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	ctx, answered := request(cancel, h)
+	ctx, answered := g.request(cancel, h)
 	defer answered()
 	return g.status(g.files.Rmdir(ctx, vfs.Ino(h.NodeId), name))
 }
@@ -241,7 +242,7 @@ func (g *glue) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newNam
 	default:
 		return fuse.EINVAL
 	}
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	return g.status(g.files.Rename(ctx, vfs.Ino(in.NodeId), oldName, vfs.Ino(in.Newdir), newName, mode))
 }

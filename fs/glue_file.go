@@ -9,7 +9,7 @@ import (
 )
 
 func (g *glue) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	e, o, err := g.files.Create(ctx, vfs.Ino(in.NodeId), name, in.Flags, in.Mode&0o7777)
 	if err != nil {
@@ -21,7 +21,7 @@ func (g *glue) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, ou
 }
 
 func (g *glue) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	o, err := g.files.Open(ctx, vfs.Ino(in.NodeId), in.Flags)
 	if err != nil {
@@ -32,7 +32,7 @@ func (g *glue) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 }
 
 func (g *glue) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	n, err := g.files.Read(ctx, vfs.Handle(in.Fh), buf[:min(len(buf), int(in.Size))], int64(in.Offset))
 	if err != nil {
@@ -43,7 +43,7 @@ func (g *glue) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 
 func (g *glue) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	cached := in.WriteFlags&fuse.WRITE_CACHE != 0
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	if err := g.files.Write(ctx, vfs.Handle(in.Fh), data, int64(in.Offset), cached); err != nil {
 		return 0, g.status(err)
@@ -52,13 +52,13 @@ func (g *glue) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 }
 
 func (g *glue) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	return g.status(g.files.Flush(ctx, vfs.Handle(in.Fh)))
 }
 
 func (g *glue) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	return g.status(g.files.Fsync(ctx, vfs.Handle(in.Fh)))
 }
@@ -71,7 +71,7 @@ func (g *glue) Fallocate(<-chan struct{}, *fuse.FallocateIn) fuse.Status {
 }
 
 func (g *glue) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	o, err := g.files.OpenDir(ctx, vfs.Ino(in.NodeId))
 	if err != nil {
@@ -107,7 +107,7 @@ func (g *glue) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.Di
 
 // readDir adds the entries from the offset on until add says that there is no room.
 func (g *glue) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, add func(vfs.DirEntry, fuse.DirEntry) bool) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	entries, err := g.files.ReadDir(ctx, vfs.Handle(in.Fh), in.Offset == 0)
 	if err != nil {
@@ -133,7 +133,7 @@ func (g *glue) ReleaseDir(in *fuse.ReleaseIn) { g.files.ReleaseDir(vfs.Handle(in
 // FsyncDir is the barrier of the whole mount: the kernel passes on fsync of a
 // folder, but not syncfs.
 func (g *glue) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	ctx, answered := request(cancel, &in.InHeader)
+	ctx, answered := g.request(cancel, &in.InHeader)
 	defer answered()
 	return g.status(g.files.Sync(ctx, nil))
 }

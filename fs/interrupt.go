@@ -27,10 +27,11 @@ import (
 const endPoll = 250 * time.Millisecond
 
 // call is the context of one request. It is done when the program that waits for
-// the answer is to end, and when the request has been answered.
+// the answer is to end, when the mount has ended, and when the request has been
+// answered.
 type call struct {
 	context.Context // of the background: no deadline, no values
-	cancel          <-chan struct{}
+	cancel, gone    <-chan struct{}
 	thread          uint32 // of the program, 0 if it is in another PID namespace
 
 	once     sync.Once
@@ -43,9 +44,9 @@ type call struct {
 
 // request returns the context of a kernel request, and what is to be called when
 // it has been answered.
-func request(cancel <-chan struct{}, h *fuse.InHeader) (ctx context.Context, answered func()) {
+func (g *glue) request(cancel <-chan struct{}, h *fuse.InHeader) (ctx context.Context, answered func()) {
 	c := &call{
-		Context: context.Background(), cancel: cancel, thread: h.Pid,
+		Context: context.Background(), cancel: cancel, gone: g.gone, thread: h.Pid,
 		done: make(chan struct{}), answered: make(chan struct{}),
 	}
 	return c, func() { close(c.answered) }
@@ -67,12 +68,15 @@ func (c *call) Err() error {
 func (c *call) watch() {
 	select {
 	case <-c.answered:
+	case <-c.gone:
 	case <-c.cancel:
 		poll := time.NewTicker(endPoll)
 		defer poll.Stop()
 		for over := false; !over && !mustEnd(c.thread); {
 			select {
 			case <-c.answered:
+				over = true
+			case <-c.gone:
 				over = true
 			case <-poll.C:
 			}

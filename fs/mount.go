@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"bundlefs/fs/vfs"
 	"bundlefs/internal/mountpoint"
@@ -78,7 +79,12 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var raw fuse.RawFileSystem = newGlue(files, o.Log)
+	gone, served, err := watchEnd(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
+	}
+	var raw fuse.RawFileSystem = newGlue(files, o.Log, gone)
 	if o.AllowRoot && !o.AllowOther {
 		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}
 	}
@@ -94,6 +100,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		ExplicitDataCacheControl: o.Exclusive != nil,
 	})
 	if err != nil {
+		served()
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
 	if x, ok := files.(*vfs.Exclusive); ok {
@@ -103,6 +110,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	go func() {
 		defer close(s.done)
 		kernel.Serve()
+		served()
 	}()
 	return s, nil
 }

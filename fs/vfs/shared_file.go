@@ -260,7 +260,7 @@ func (s *Shared) Release(h Handle) {
 		return
 	}
 	s.tree.dropOpen(f.node, f)
-	s.closeRemote(f)
+	go s.closeRemote(f) // nobody waits for the answer, which a lost link delays
 }
 
 // closeRemote closes the node's handles; one that belongs to a lost connection
