@@ -96,6 +96,7 @@ type Exclusive struct {
 	window     window
 	barriers   int   // callers of Sync
 	dirtyBytes int64 // to be sent
+	memBytes   int64 // held by small files
 	cached     cache
 	space      space
 

@@ -89,7 +89,7 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 		part := dest[p.Off-off : p.End-off]
 		switch p.from {
 		case fromSpool:
-			err = x.spool.ReadAt(uint64(n.ino), part, p.Off)
+			err = x.readLocal(n, part, p.Off)
 		case fromNode:
 			err = x.readNode(ctx, f, part, p.Off)
 		default:
@@ -118,23 +118,22 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 		return &Error{"write", "", err}
 	}
 	n := f.n
-	// What is overwritten may be on its way, and is sent again then. The lock is
-	// let go: the copy takes longer than all the rest.
-	x.mu.Unlock()
-	err = x.spool.WriteAt(uint64(n.ino), data, off)
-	x.mu.Lock()
-	if err != nil {
+	r := &record{Kind: recWrite, Ino: n.ino, Off: off, Len: int64(len(data))}
+	if err := x.store(n, r, data); err != nil {
 		return &Error{"write", n.name(), err}
 	}
 	end := off + int64(len(data))
 	attr := n.attr
 	attr.Size = max(attr.Size, uint64(end))
 	seq := x.nextSeq()
-	r := &record{Kind: recWrite, Seq: seq, Ino: n.ino, Off: off, Len: int64(len(data)), Attr: attr}
+	r.Seq, r.Attr = seq, attr
 	if err := x.note(n.places, r); err != nil {
 		return &Error{"write", n.name(), err}
 	}
 	d := n.localData()
+	if r.Data != nil {
+		x.memWrite(d, r.Data, off)
+	}
 	before := d.dirty.Bytes()
 	x.cached.drop(n)
 	d.local.Add(off, end)

@@ -48,9 +48,12 @@ func (c *cache) drop(n *xnode) {
 
 // trim forgets the oldest data that nobody has open; mu is held.
 func (c *cache) trim(x *Exclusive) {
-	for e := c.files.Front(); e != nil && c.bytes > cacheMost; {
+	for e := c.files.Front(); e != nil && (c.bytes > cacheMost || x.memBytes > memMost); {
 		n := e.Value.(*xnode)
 		e = e.Next()
+		if c.bytes <= cacheMost && n.data.mem == nil {
+			continue
+		}
 		if n.opens == 0 && n.w == nil && !n.gate.busy {
 			x.dropData(n)
 		}

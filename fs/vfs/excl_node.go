@@ -50,16 +50,19 @@ const (
 	sendSync // fsync was asked for
 )
 
-// content is where a file's bytes are. A byte is in the spool if local covers it;
-// else as on the node if it is below base; else zero.
+// content is where a file's bytes are. A byte is local if local covers it: then it
+// is in mem, or in the spool if that is nil. Else it is as on the node if it is
+// below base, else zero.
 type content struct {
-	local  extent.Set
-	dirty  extent.Set // part of local that the node does not have
-	flying extent.Set // part of local that is on its way
-	base   int64
-	cut    bool // the node's file must be cut to cutTo first
-	cutTo  int64
-	charge int64 // bytes counted as clean cache
+	mem     []byte // of a small file: as long as the furthest byte written
+	local   extent.Set
+	dirty   extent.Set // part of local that the node does not have
+	flying  extent.Set // part of local that is on its way
+	base    int64
+	cut     bool // the node's file must be cut to cutTo first
+	cutTo   int64
+	charge  int64 // bytes counted as clean cache
+	spooled bool  // has a file in the spool
 }
 
 // dentry is one name in a folder, here and on the node.
@@ -224,7 +227,12 @@ func (x *Exclusive) dropData(n *xnode) {
 	}
 	x.dirtyBytes -= n.data.dirty.Bytes() + n.data.flying.Bytes()
 	x.cached.drop(n)
+	spooled := n.data.spooled
+	x.memBytes -= int64(cap(n.data.mem))
 	n.data = nil
+	if !spooled {
+		return
+	}
 	if err := x.spool.Remove(uint64(n.ino)); err != nil {
 		x.log.Warn("cannot remove spooled data", "error", err)
 	}

@@ -11,17 +11,17 @@ import (
 type recordKind byte
 
 const (
-	recBase   recordKind = 1  // an inode that is on the node: Ino, its place Parent/Name, Attr
-	recMake   recordKind = 2  // a new inode: Ino, Parent/Name, Attr, Target of a link
-	recLink   recordKind = 3  // one more name: Ino, Parent/Name
-	recUnlink recordKind = 4  // a name removed, of a file or folder: Parent/Name
-	recRename recordKind = 5  // Parent/Name became Parent2/Name2
-	recAttr   recordKind = 6  // Ino has Attr now, of which Mask is to be sent
-	recWrite  recordKind = 7  // Ino: bytes Off to Off+Len are in the spool; Attr holds the size and times then
-	recCut    recordKind = 8  // Ino was cut or extended to Attr.Size
-	recPlaced recordKind = 9  // done on the node: Parent/Name is Ino's now, nobody's if 0; Parent2/Name2, if given, is nobody's
-	recSent   recordKind = 10 // done on the node: content and attributes of Ino as of change Seq
-	recHidden recordKind = 11 // done on the node: Parent/Name, a removed file still in use, is at Parent2/Name2
+	recBase    recordKind = 1  // an inode that is on the node: Ino, its place Parent/Name, Attr
+	recMake    recordKind = 2  // a new inode: Ino, Parent/Name, Attr, Target of a link
+	recLink    recordKind = 3  // one more name: Ino, Parent/Name
+	recUnlink  recordKind = 4  // a name removed, of a file or folder: Parent/Name
+	recRename  recordKind = 5  // Parent/Name became Parent2/Name2
+	recAttr    recordKind = 6  // Ino has Attr now, of which Mask is to be sent
+	recWrite   recordKind = 7  // Ino: bytes Off to Off+Len are Data, or in the spool if that is empty; Attr as it was then
+	recCut     recordKind = 8  // Ino was cut or extended to Attr.Size
+	recPlaced  recordKind = 9  // done on the node: Parent/Name is Ino's now, nobody's if 0; Parent2/Name2, if given, is nobody's
+	recSent    recordKind = 10 // done on the node: content and attributes of Ino as of change Seq
+	recSpooled recordKind = 11 // Ino: what earlier records held as Data is in the spool now
 )
 
 // record is one entry of the journal; kinds leave fields they do not need zero.
@@ -38,11 +38,12 @@ type record struct {
 	Mask    attrMask
 	Attr    Attr
 	Target  string
+	Data    []byte // shares memory with the payload after decoding
 }
 
 // encode writes all fields in order, numbers as varints: most are zero.
 func (r *record) encode() []byte {
-	b := make([]byte, 0, 64+len(r.Name)+len(r.Name2)+len(r.Target))
+	b := make([]byte, 0, 64+len(r.Name)+len(r.Name2)+len(r.Target)+len(r.Data))
 	b = append(b, byte(r.Kind))
 	for _, v := range [...]uint64{r.Seq, uint64(r.Ino), uint64(r.Parent), uint64(r.Parent2), uint64(r.Off), uint64(r.Len), uint64(r.Mask)} {
 		b = binary.AppendUvarint(b, v)
@@ -58,7 +59,7 @@ func (r *record) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
-	return b
+	return append(b, r.Data...)
 }
 
 var errBadRecord = errors.New("malformed record")
@@ -70,7 +71,7 @@ func decodeRecord(b []byte) (record, error) {
 		return r, errBadRecord
 	}
 	r.Kind = recordKind(b[0])
-	if r.Kind < recBase || r.Kind > recHidden {
+	if r.Kind < recBase || r.Kind > recSpooled {
 		return r, fmt.Errorf("%w: kind %d", errBadRecord, b[0])
 	}
 	b = b[1:]
@@ -108,7 +109,8 @@ func decodeRecord(b []byte) (record, error) {
 	r.Attr = Attr{Ino: r.Ino, Mode: uint32(number()), UID: uint32(number()), GID: uint32(number()), Size: number()}
 	r.Attr.Atime, r.Attr.Mtime, r.Attr.Ctime = signed(), signed(), signed()
 	r.Name, r.Name2, r.Target = text(), text(), text()
-	if !ok || len(b) != 0 || r.Off < 0 || r.Len < 0 {
+	r.Data = b
+	if !ok || r.Off < 0 || r.Len < 0 || len(b) > 0 && (r.Kind != recWrite || int64(len(b)) != r.Len) {
 		return record{}, errBadRecord
 	}
 	return r, nil

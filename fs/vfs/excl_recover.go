@@ -97,13 +97,18 @@ func (x *Exclusive) replay(r *record, sent map[Ino]uint64) error {
 		x.setLocal(x.at(parent2, r.Name2), n)
 		x.setLocal(x.at(parent, r.Name), nil)
 		n.moved = n.moved || len(n.places) == 0 && n.isFile()
-	case recPlaced, recHidden:
+	case recPlaced:
 		if err := needs(parent); err != nil {
 			return err
 		}
 		x.setRemote(x.at(parent, r.Name), n)
 		if r.Parent2 != 0 && parent2 != nil {
 			x.setRemote(x.at(parent2, r.Name2), nil)
+		}
+	case recSpooled:
+		if n != nil && n.data != nil { // the file in the spool holds it, and maybe newer bytes
+			x.memBytes -= int64(cap(n.data.mem))
+			n.data.mem, n.data.spooled = nil, true
 		}
 	case recAttr, recWrite, recCut:
 		if n == nil { // removed since
@@ -133,6 +138,11 @@ func (x *Exclusive) replayContent(n *xnode, r *record, done bool) {
 		n.localData().base = int64(r.Attr.Size)
 	case r.Kind == recWrite:
 		d := n.localData()
+		if len(r.Data) > 0 {
+			x.memWrite(d, r.Data, r.Off)
+		} else {
+			d.spooled = true
+		}
 		d.local.Add(r.Off, r.Off+r.Len)
 		d.dirty.Add(r.Off, r.Off+r.Len)
 	default:
@@ -166,7 +176,7 @@ func (x *Exclusive) cleanData() error {
 		return err
 	}
 	for _, id := range ids {
-		if n := x.nodes[Ino(id)]; n == nil || n.data == nil || n.data.local.Empty() {
+		if n := x.nodes[Ino(id)]; n == nil || n.data == nil || !n.data.spooled {
 			if err := x.spool.Remove(id); err != nil {
 				return err
 			}

@@ -306,7 +306,7 @@ func (u *upload) write(off, n int64) {
 		u.drain(len(u.requests) - 1)
 	}
 	buf := u.x.buffer(n)
-	err := u.x.spool.ReadAt(uint64(u.n.ino), buf, off)
+	err := u.x.readLocal(u.n, buf, off)
 	if err != nil {
 		u.x.budget.Release(n)
 		u.err = err

@@ -1,0 +1,80 @@
+package vfs
+
+import "slices"
+
+// Small files are kept in memory, and in the journal until they are on the node:
+// making a file of its own in the spool for each costs more than sending it.
+const (
+	// memFile is the largest file kept so.
+	memFile = 64 << 10
+	// memMost is how much memory they may take, sent or not.
+	memMost = 16 << 20
+	// memJournal is how long the journal may be for more data to go into it.
+	memJournal = 64 << 20
+)
+
+// store puts data where it survives us before it is acknowledged: into the record
+// of a small file, or into the spool. mu is held, and let go while the spool is
+// written.
+func (x *Exclusive) store(n *xnode, r *record, data []byte) error {
+	d := n.localData()
+	x.cached.drop(n)
+	end := r.Off + r.Len
+	if end <= memFile && !d.spooled && r.Len > 0 {
+		if x.memBytes+max(0, end-int64(cap(d.mem))) > memMost {
+			x.cached.trim(x)
+		}
+		if x.memBytes+max(0, end-int64(cap(d.mem))) <= memMost && x.spool.Size() < memJournal {
+			r.Data = data
+			return nil
+		}
+	}
+	if err := x.toSpool(n, d); err != nil {
+		return err
+	}
+	// What is overwritten may be on its way, and is sent again then.
+	x.mu.Unlock()
+	defer x.mu.Lock()
+	return x.spool.WriteAt(uint64(n.ino), data, r.Off)
+}
+
+// toSpool moves a small file's data to the spool; mu is held.
+func (x *Exclusive) toSpool(n *xnode, d *content) error {
+	if d.mem != nil {
+		for e := range d.local.All() {
+			if err := x.spool.WriteAt(uint64(n.ino), d.mem[e.Off:e.End], e.Off); err != nil {
+				return err
+			}
+		}
+		if err := x.note(n.places, &record{Kind: recSpooled, Ino: n.ino, Seq: x.nextSeq()}); err != nil {
+			return err
+		}
+		x.memBytes -= int64(cap(d.mem))
+		d.mem = nil
+	}
+	d.spooled = true
+	return nil
+}
+
+// memWrite puts data into a small file; mu is held.
+func (x *Exclusive) memWrite(d *content, data []byte, off int64) {
+	end := int(off) + len(data)
+	before := cap(d.mem)
+	if end > len(d.mem) {
+		d.mem = slices.Grow(d.mem, end-len(d.mem))[:end]
+	}
+	copy(d.mem[off:], data)
+	x.memBytes += int64(cap(d.mem) - before)
+}
+
+// readLocal reads bytes that are local, from memory or the spool.
+func (x *Exclusive) readLocal(n *xnode, dest []byte, off int64) error {
+	x.mu.Lock()
+	if d := n.data; d != nil && d.mem != nil {
+		defer x.mu.Unlock()
+		copy(dest, d.mem[min(off, int64(len(d.mem))):])
+		return nil
+	}
+	x.mu.Unlock()
+	return x.spool.ReadAt(uint64(n.ino), dest, off)
+}
