@@ -162,7 +162,7 @@ func CheckDir(dir string) error {
 	}
 	for part := range strings.SplitSeq(dir, "/") {
 		if part == ".." {
-			return errors.New("must not contain ..")
+			return errors.New("must not contain '..' as a part")
 		}
 	}
 	if path.Clean(dir) != dir {

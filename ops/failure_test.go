@@ -301,14 +301,13 @@ func kill(pid int) error {
 
 func TestChattyShell(t *testing.T) {
 	n := testnode.Start(t)
-	s := newSite(t, n)
 	// It prints before it starts python, as a login shell does that reads a chatty rc file.
 	shell := filepath.Join(n.Home, "chatty")
 	script := "#!/bin/sh\necho 'Welcome to node1!'; printf 'no line feed'\nexec " + systemPython + " \"$@\"\n"
 	if err := os.WriteFile(shell, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s = newSiteAgain(t, n, "python = "+shell)
+	s := newSiteAgain(t, n, "python = "+shell)
 	r, e := s.run("remote run echo hello")
 	want(t, r, OK)
 	if strings.Join(e.out, "|") != "hello" {

@@ -157,7 +157,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("got %q", e.out)
 	}
 	s.bundle.health = ""
-	r, e = s.run(`local run test "$PWD" = "$CONC_DEPLOY_DIR"`)
+	r, _ = s.run(`local run test "$PWD" = "$CONC_DEPLOY_DIR"`)
 	want(t, r, OK)
 }
 
