@@ -2,6 +2,8 @@ package vfs
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -95,6 +97,9 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 		default:
 			clear(part)
 		}
+		if errors.Is(err, os.ErrNotExist) && p.from == fromSpool {
+			return x.Read(ctx, h, dest, off) // forgotten meanwhile: the node has it
+		}
 		if err != nil {
 			return 0, &Error{"read", n.name(), err}
 		}
@@ -119,7 +124,10 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	}
 	n := f.n
 	r := &record{Kind: recWrite, Ino: n.ino, Off: off, Len: int64(len(data))}
-	if err := x.store(n, r, data); err != nil {
+	n.storing++ // its data stays while mu is let go
+	err = x.store(n, r, data)
+	n.storing--
+	if err != nil {
 		return &Error{"write", n.name(), err}
 	}
 	end := off + int64(len(data))

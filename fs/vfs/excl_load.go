@@ -222,7 +222,7 @@ func (x *Exclusive) learn(dir *xnode, name string, a Attr) {
 // learnAttr takes over attributes, unless ours are to be sent; mu is held.
 func (x *Exclusive) learnAttr(n *xnode, a Attr) {
 	n.stale = false
-	if n.w != nil {
+	if n.w != nil || n.storing > 0 {
 		return
 	}
 	if n.isFile() && n.data != nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime)) {

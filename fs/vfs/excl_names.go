@@ -20,9 +20,18 @@ func (x *Exclusive) folder(ctx context.Context, ino Ino) (*xnode, error) {
 		if n.complete {
 			return n, nil
 		}
+		if n.loading { // by somebody else
+			if err := x.waitChange(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		n.loading = true
 		x.mu.Unlock()
 		err = x.load(ctx, n)
 		x.mu.Lock()
+		n.loading = false
+		x.changed.Broadcast()
 		if err != nil {
 			return nil, err
 		}

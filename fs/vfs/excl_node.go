@@ -26,6 +26,8 @@ type xnode struct {
 	uses    uint64 // lookups not yet forgotten by the kernel
 	opens   int    // handles
 	writers int    // handles that write
+	storing int    // writes that are on their way into the spool
+	loading bool   // a folder that is being listed
 
 	data *content // of a file that has local data; nil: all is as on the node
 	gate          // of actions on it

@@ -87,7 +87,7 @@ func (x *Exclusive) changedName(d *dentry, seq uint64) {
 	}
 	if d.w == nil {
 		d.w = &work{d: d}
-		d.parent.pending++
+		x.pendingIn(d.parent, 1)
 	}
 	x.dirty(d.w, seq)
 	x.queue(d.w)
@@ -149,10 +149,7 @@ func (x *Exclusive) release(w *work) {
 	case w.d != nil && w.d.w == w:
 		w.d.w = nil
 		x.unblock(&w.d.gate)
-		parent := w.d.parent
-		if parent.pending--; parent.pending == 0 && parent.w != nil {
-			x.queue(parent.w)
-		}
+		x.pendingIn(w.d.parent, -1)
 		x.tidy(w.d)
 	case w.n != nil && w.n.w == w:
 		w.n.w = nil
@@ -203,6 +200,9 @@ func (x *Exclusive) refuse(w *work, r *refusal) {
 		w.mark = nil
 	}
 	delete(x.delayed, w)
+	if w.d != nil {
+		x.pendingIn(w.d.parent, -1)
+	}
 	g := w.gate()
 	waiters := g.waiters
 	g.waiters = nil
@@ -228,6 +228,18 @@ func (x *Exclusive) accept(w *work) {
 	}
 	w.refusal = nil
 	delete(x.refused, w)
+	if w.d != nil {
+		x.pendingIn(w.d.parent, 1)
+	}
+}
+
+// pendingIn counts the children of a folder that are still to be sent; its own
+// times are set after the last. mu is held.
+func (x *Exclusive) pendingIn(dir *xnode, delta int) {
+	dir.pending += delta
+	if dir.pending == 0 && dir.w != nil {
+		x.queue(dir.w)
+	}
 }
 
 // retry tries a refused work, and all that wait for it, once more; mu is held.

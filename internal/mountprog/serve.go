@@ -196,9 +196,12 @@ func ended(server *fs.Server) bool {
 }
 
 // finish cleans up when nothing is mounted any more. What was acknowledged and is not yet on
-// the node, after an unmount from outside, goes there first.
+// the node, after an unmount from outside, goes there first; if the link does not let it, it
+// stays in the spool for the next mount.
 func (s *serving) finish(ctx context.Context, server *fs.Server) error {
 	err := s.uncover()
+	ctx, cancel := context.WithTimeout(ctx, signalBarrier)
+	defer cancel()
 	if serr := server.Sync(ctx, nil); serr != nil {
 		err = errors.Join(err, fmt.Errorf("barrier after unmounting: %w", serr))
 	}
