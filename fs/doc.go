@@ -25,6 +25,15 @@
 // the kernel is not used: it has lost data of network file systems, and it would
 // keep errors from the writer.
 //
+// # Signals
+//
+// A request ends early for a signal that asks its program to end (SIGHUP, SIGINT,
+// SIGQUIT, SIGTERM) or that ends it; it is given a second to succeed before. Other
+// signals wait for it, as on a disk: programs whose runtime signals itself would
+// see EINTR all the time. The kernel reads the pages of a file on its own: a
+// program that waits for one can be killed, but one that catches the signal gets it
+// only when the page has come or the timeout has passed.
+//
 // # What is not POSIX
 //
 // See [bundlefs/fs/vfs] for what SFTP cannot do. Locks (flock, fcntl) are the

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/pkg/sftp"
+
+	"bundlefs/internal/sftpwire"
 )
 
 // The functions here find out what a server meant by FAILURE: OpenSSH's answers
@@ -80,8 +82,8 @@ func (s *Shared) whyNotRemoved(ctx context.Context, p string, wantDir bool, err 
 }
 
 func (s *Shared) hasEntries(ctx context.Context, p string) bool {
-	l, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDir(p) })
-	return err == nil && len(l) > 0
+	names, err := readDir(ctx, s.link, p, 1)
+	return len(names) > 0 || errors.Is(err, sftpwire.ErrTooLarge)
 }
 
 // whyNotRenamed explains why a rename was refused.

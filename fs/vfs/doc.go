@@ -14,17 +14,35 @@
 // long, is told to the caller as the timeouts of an [Entry]. When [FileSystem]'s
 // Write returns, the data is on the node, so closing a file has nothing left to
 // do, and who opens the file afterwards, anywhere, reads it (close-to-open
-// consistency).
+// consistency). A listing is passed on in parts: what this mount has changed since
+// it was taken is left to be looked up.
+//
+// # When the link is lost
+//
+// The connection is made again by itself. Meanwhile requests wait, and fail with
+// ETIMEDOUT when the node has given no sign of life for the timeout; a link that is
+// slow but moves is waited for. Questions that a loss overtakes are asked again.
+// Changes are not, and fail with EIO: nobody knows whether the node made them.
+// In shared mode a file that was open before the loss fails with EIO until it is
+// opened again: its handle was the lost session's.
 //
 // # What SFTP cannot do
 //
 //   - Version 3 has no inode numbers and no link counts: a number is given when a
 //     name is first met and kept while it is in use; the link count tells only
-//     of links that were made, or removed, through this mount.
+//     of links that were made, or removed, through this mount. Two names of a file
+//     are taken for two files when their attributes differ at a lookup.
 //   - Times are whole seconds (unsigned, 32 bit). There is no change time: the
 //     modification time stands in for it.
 //   - There are no extended attributes, no ACLs, no fallocate, no atomic exchange
 //     of two names, no special files (devices, sockets, pipes).
+//   - What is appended reaches the file in parts of at most 255 KiB, between which
+//     another writer's may come. Writers of one mount are kept apart by the kernel.
+//   - One error stands for many. The cause is asked for after it: EEXIST, ENOTEMPTY,
+//     EXDEV, EROFS and ENOSPC are found out; a quota that is used up stays EIO, and a
+//     refused chmod is EPERM even where it would be EACCES.
+//   - A folder of more than 1,048,576 entries cannot be listed: what the node sends
+//     is bounded.
 //   - An open that must not follow a symbolic link cannot be asked for. The mount
 //     keeps its own renames and opens of one folder apart, so that only another
 //     writer on the node can bring a link in between.

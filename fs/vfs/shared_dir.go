@@ -2,10 +2,13 @@ package vfs
 
 import (
 	"context"
-	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pkg/sftp"
+
+	"bundlefs/internal/sftpwire"
 )
 
 // openDir is an open folder: a listing taken at one moment.
@@ -62,33 +65,44 @@ func (s *Shared) ReadDir(ctx context.Context, h Handle, again bool) ([]DirEntry,
 
 // list asks for the entries of a folder. What cannot be a name is left out: a
 // server that sends it is broken or means harm.
-func (s *Shared) list(ctx context.Context, n *node) ([]DirEntry, error) {
-	p, release, err := s.holdPath(ctx, n)
+func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
+	p, release, err := s.holdPath(ctx, dir)
 	if err != nil {
 		return nil, &Error{"readdir", "", err}
 	}
 	defer release()
-	infos, err := ask(ctx, s.link, func(x *session) ([]os.FileInfo, error) { return x.ReadDir(p) })
+	names, err := readDir(ctx, s.link, p, maxEntries)
 	if err != nil {
 		return nil, &Error{"readdir", p, err}
 	}
-	entries := make([]DirEntry, 0, len(infos))
-	for _, info := range infos {
-		if !sane(info.Name()) || len(info.Name()) > maxName {
-			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", info.Name())
+	entries := make([]DirEntry, 0, len(names))
+	for _, n := range names {
+		if !sane(n.Name) || len(n.Name) > maxName {
+			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", n.Name)
 			continue
 		}
-		st, err := fileStat(info)
-		if err != nil {
-			return nil, &Error{"readdir", p, err}
-		}
-		e := DirEntry{Name: info.Name(), Attr: s.listed(st)}
-		if known := s.tree.child(n, e.Name); known != nil && known.mode == e.Attr.Mode&TypeMask {
+		e := DirEntry{Name: n.Name, Attr: s.listed(fromWire(n.Stat))}
+		if known := s.tree.child(dir, e.Name); known != nil && known.mode == e.Attr.Mode&TypeMask {
 			e.Attr.Ino, e.Attr.Nlink = known.ino, s.tree.nlink(known)
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
+}
+
+// maxEntries bounds a listing: what the node sends is kept in memory.
+const maxEntries = 1 << 20
+
+// readDir lists a folder of the node, which may be asked again.
+func readDir(ctx context.Context, t *transport, p string, most int) ([]sftpwire.Name, error) {
+	return ask(ctx, t, func(x *session) ([]sftpwire.Name, error) {
+		return x.conn.wire.ReadDir(context.Background(), p, most)
+	})
+}
+
+// fromWire gives attributes of the codec the type of those of pkg/sftp.
+func fromWire(st sftpwire.Stat) *sftp.FileStat {
+	return &sftp.FileStat{Size: st.Size, Mode: st.Permissions, UID: st.UID, GID: st.GID, Atime: st.Atime, Mtime: st.Mtime}
 }
 
 // Instantiate implements [FileSystem]. A long folder is passed on in many parts:

@@ -43,5 +43,17 @@ func FuzzReply(f *testing.F) {
 		defer s.Close()
 		_, _ = s.Limits(t.Context()) // ends with the recording at the latest
 		_ = s.Remove(t.Context(), "x")
+		_, _ = s.ReadDir(t.Context(), "x", 10)
+	})
+}
+
+func FuzzNames(f *testing.F) {
+	f.Add(packet(typeName, u32(1), str("a"), str("long"), u32(attrSize), make([]byte, 8))[5:])
+	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, err := parseNames(reply{typ: typeName, body: b})
+		if err == nil && 12*len(names) > len(b) {
+			t.Fatalf("%d names out of %d bytes", len(names), len(b))
+		}
 	})
 }

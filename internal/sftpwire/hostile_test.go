@@ -150,3 +150,72 @@ func TestCloseEndsRequests(t *testing.T) {
 		t.Fatalf("%v, want ErrClosed", err)
 	}
 }
+
+// listing answers as a folder with a handle does, each READDIR by what reply returns.
+func listing(t *testing.T, reply func(id uint32) []byte) *Session {
+	t.Helper()
+	ch := fakeServer(t, version(), func(id uint32, typ byte, _ []byte) []byte {
+		switch typ {
+		case typeOpendir:
+			return packet(typeHandle, u32(id), str("h"))
+		case typeReaddir:
+			return reply(id)
+		}
+		return statusOf(id, 0, "")
+	})
+	s, err := New(t.Context(), ch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestListingRefused(t *testing.T) {
+	for name, reply := range map[string]func(id uint32) []byte{
+		"no names":       func(id uint32) []byte { return packet(typeName, u32(id), u32(0)) },
+		"no count":       func(id uint32) []byte { return packet(typeName, u32(id)) },
+		"fewer names":    func(id uint32) []byte { return packet(typeName, u32(id), u32(1<<32-1), str("a"), str(""), u32(0)) },
+		"name cut short": func(id uint32) []byte { return packet(typeName, u32(id), u32(1), u32(100), []byte("a")) },
+		"attributes cut short": func(id uint32) []byte {
+			return packet(typeName, u32(id), u32(1), str("a"), str(""), u32(attrSize|attrACModTime), make([]byte, 15))
+		},
+		"extensions without end": func(id uint32) []byte {
+			return packet(typeName, u32(id), u32(1), str("a"), str(""), u32(attrExtended), u32(1<<31))
+		},
+		"another type": func(id uint32) []byte { return packet(typeHandle, u32(id), str("h")) },
+		"success":      func(id uint32) []byte { return statusOf(id, 0, "") },
+		"refused":      func(id uint32) []byte { return statusOf(id, 4, "Failure") },
+		"without end":  func(id uint32) []byte { return packet(typeName, u32(id), u32(1), str("a"), str(""), u32(0)) },
+		"long names": func(id uint32) []byte {
+			return packet(typeName, u32(id), u32(1), str(strings.Repeat("a", 100<<10)), str(""), u32(0))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			names, err := listing(t, reply).ReadDir(t.Context(), "d", 1000)
+			if err == nil {
+				t.Fatalf("took %d names", len(names))
+			}
+			if tooLarge := name == "without end" || name == "long names"; errors.Is(err, ErrTooLarge) != tooLarge {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestListing(t *testing.T) {
+	calls := 0
+	names, err := listing(t, func(id uint32) []byte {
+		if calls++; calls > 3 {
+			return statusOf(id, statusEOF, "End of file")
+		}
+		name := str(strings.Repeat("n", calls))
+		all := u32(attrSize | attrUIDGID | attrPermissions | attrACModTime | attrExtended)
+		return packet(typeName, u32(id), u32(2), str("."), str(""), u32(0), name, str("-rw-"), all,
+			u32(0), u32(7), u32(1000), u32(100), u32(0o100644), u32(11), u32(12), u32(1), str("x@y"), str("z"))
+	}).ReadDir(t.Context(), "d", 3)
+	want := Stat{Size: 7, UID: 1000, GID: 100, Permissions: 0o100644, Atime: 11, Mtime: 12}
+	if err != nil || len(names) != 3 || names[2] != (Name{"nnn", want}) {
+		t.Errorf("%+v, %v", names, err)
+	}
+}

@@ -2,8 +2,10 @@ package sftpwire_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -108,6 +110,33 @@ func common(t *testing.T, s *sftpwire.Session, home string) {
 	}
 	if st := info.Sys().(*syscall.Stat_t); info.Size() != 4 || info.Mode() != 0o600 || !info.ModTime().Equal(when) || st.Atim.Sec != when.Unix() {
 		t.Errorf("after setstat: %d bytes, %v, %v", info.Size(), info.Mode(), info.ModTime())
+	}
+	var want []string
+	for i := range 700 { // several replies of any server
+		want = append(want, fmt.Sprintf("name %03d", i))
+		if err := os.WriteFile(filepath.Join(dir, want[i]), []byte("x"), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := s.ReadDir(t.Context(), dir, len(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range names {
+		got = append(got, n.Name)
+		if n.Stat.Size != 1 || n.Stat.Permissions != 0o100640 {
+			t.Errorf("%+v", n)
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("%d names, want %d", len(got), len(want))
+	}
+	if _, err := s.ReadDir(t.Context(), dir, len(want)-1); !errors.Is(err, sftpwire.ErrTooLarge) {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := s.ReadDir(t.Context(), filepath.Join(home, "none"), 1); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("list of nothing: %v", err)
 	}
 	if err := s.Remove(t.Context(), file); err != nil {
 		t.Error(err)

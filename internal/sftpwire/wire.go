@@ -1,7 +1,8 @@
 // Package sftpwire is a small codec for the parts of SFTP version 3 that
 // github.com/pkg/sftp's client does not speak: OpenSSH's extensions
 // limits@openssh.com and lsetstat@openssh.com, attributes set several at a time,
-// and requests sent one behind the other without waiting for the replies.
+// listings of bounded size, and requests sent one behind the other without waiting
+// for the replies.
 //
 // It runs on a session of its own beside those of pkg/sftp on one connection.
 // The packets are those of draft-ietf-secsh-filexfer-02, the extensions those of
