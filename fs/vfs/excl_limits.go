@@ -211,7 +211,7 @@ type counters struct {
 // Status implements [FileSystem].
 func (x *Exclusive) Status() Status {
 	st := Status{Mode: "exclusive"}
-	c, err, _ := x.link.state()
+	c, _, err := x.link.state()
 	if c != nil && !c.isLost() {
 		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
 	} else if err != nil {

@@ -126,7 +126,7 @@ func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error { retu
 // Status implements [FileSystem].
 func (s *Shared) Status() Status {
 	st := Status{Mode: "shared", Inodes: s.tree.size()}
-	c, err, _ := s.link.state()
+	c, _, err := s.link.state()
 	if c != nil && !c.isLost() {
 		st.Connected, st.Sessions = true, len(c.sessions)
 	} else if err != nil {

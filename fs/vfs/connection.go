@@ -1,0 +1,221 @@
+package vfs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pkg/sftp"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// connection is one SSH connection with its sessions.
+type connection struct {
+	conn     Conn
+	sessions []*session
+	wire     *sftpwire.Session
+	senders  []*sender // sessions for sending
+	data     int       // bytes of data in one request
+	lost     chan struct{}
+	lose     sync.Once
+	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
+	born     time.Time
+}
+
+// session is one SFTP session.
+type session struct {
+	*sftp.Client
+	conn     *connection
+	inflight atomic.Int64
+}
+
+// sender is one session of the codec that sends changes.
+type sender struct {
+	*sftpwire.Session
+	inflight atomic.Int64
+}
+
+// openSessions opens the codec's session, which tells how large packets may be,
+// and then the others side by side.
+func (c *connection) openSessions(ctx context.Context, clients, senders int) error {
+	first, err := c.openSender(ctx)
+	if err != nil {
+		return fmt.Errorf("open sftp session: %w", err)
+	}
+	c.wire, c.senders = first.Session, []*sender{first}
+	limits, err := c.wire.Limits(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the limits of sftp: %w", err)
+	}
+	if n := min(limits.Read, limits.Write); n > basePacket {
+		c.data = int(min(n, maxData))
+	}
+	type opened struct {
+		client *sftp.Client
+		sender *sender
+		err    error
+	}
+	more := max(senders-1, 0)
+	results := make(chan opened, clients+more)
+	for range clients {
+		go func() {
+			client, err := c.openClient(ctx)
+			results <- opened{client: client, err: err}
+		}()
+	}
+	for range more {
+		go func() {
+			s, err := c.openSender(ctx)
+			results <- opened{sender: s, err: err}
+		}()
+	}
+	// A server may allow fewer sessions (MaxSessions of sshd): one of each is enough.
+	var failed error
+	for range clients + more {
+		switch r := <-results; {
+		case r.err != nil:
+			failed = r.err
+		case r.sender != nil:
+			c.senders = append(c.senders, r.sender)
+		default:
+			c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
+		}
+	}
+	if len(c.sessions) == 0 {
+		return fmt.Errorf("open sftp session: %w", failed)
+	}
+	return nil
+}
+
+func (c *connection) openSender(ctx context.Context) (*sender, error) {
+	ch, err := c.channel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sftpwire.New(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	return &sender{Session: s}, nil
+}
+
+func (c *connection) openClient(ctx context.Context) (*sftp.Client, error) {
+	ch, err := c.channel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { ch.Close() })
+	defer stop()
+	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(c.data), sftp.MaxConcurrentRequestsPerFile(128))
+	if err != nil {
+		ch.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// channel opens a session and notes the signs of life that come on it.
+func (c *connection) channel(ctx context.Context) (io.ReadWriteCloser, error) {
+	ch, err := c.conn.OpenSubsystem(ctx, "sftp")
+	if err != nil {
+		return nil, err
+	}
+	return &channel{ch, c}, nil
+}
+
+// channel is a session's stream of bytes.
+type channel struct {
+	io.ReadWriteCloser
+	conn *connection
+}
+
+func (ch *channel) Read(p []byte) (int, error) {
+	n, err := ch.ReadWriteCloser.Read(p)
+	if n > 0 {
+		ch.conn.alive()
+	}
+	return n, err
+}
+
+// Write never fails with the io.EOF that a closed SSH channel gives: a read that
+// could not be sent would be taken for the end of the file.
+func (ch *channel) Write(p []byte) (int, error) {
+	start := time.Now()
+	n, err := ch.ReadWriteCloser.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("%w: %v", errLost, err)
+	}
+	// What did not have to wait has only gone into a buffer here.
+	if time.Since(start) > stalled {
+		ch.conn.alive()
+	}
+	return n, nil
+}
+
+func (c *connection) alive() { c.heard.Store(int64(time.Since(c.born))) }
+
+// silence is how long the node has given no sign of life on any session.
+func (c *connection) silence() time.Duration {
+	return time.Since(c.born) - time.Duration(c.heard.Load())
+}
+
+// fail marks the connection as lost: all its sessions end.
+func (c *connection) fail() { c.lose.Do(func() { close(c.lost) }) }
+
+func (c *connection) isLost() bool {
+	select {
+	case <-c.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends the connection before its sessions: they say goodbye, for which a
+// link that is stuck has no room.
+func (c *connection) close() {
+	c.fail()
+	c.conn.Close()
+	for _, s := range c.senders {
+		s.Close()
+	}
+	for _, s := range c.sessions {
+		s.Client.Close()
+	}
+}
+
+// pick returns the session with the fewest requests under way.
+func (c *connection) pick() *session {
+	best := c.sessions[0]
+	for _, s := range c.sessions[1:] {
+		if s.inflight.Load() < best.inflight.Load() {
+			best = s
+		}
+	}
+	return best
+}
+
+// pickSender returns the sender with the fewest requests under way.
+func (c *connection) pickSender() *sender {
+	best := c.senders[0]
+	for _, s := range c.senders[1:] {
+		if s.inflight.Load() < best.inflight.Load() {
+			best = s
+		}
+	}
+	return best
+}
+
+// why tells why the connection was lost, as far as it is known.
+func (c *connection) why() error {
+	if e, ok := c.conn.(interface{ Err() error }); ok {
+		if err := e.Err(); err != nil {
+			return err
+		}
+	}
+	return errLost
+}
