@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bundlefs/internal/deploy"
+	"bundlefs/internal/nearest"
 	"bundlefs/internal/remote"
 )
 
@@ -32,7 +33,7 @@ func Select(steps []Step, from, to string) ([]Step, error) {
 			return i, nil
 		}
 		hint := "the steps are: " + fmt.Sprint(names)
-		if n := nearest(name, names); n != "" {
+		if n := nearest.Word(name, names); n != "" {
 			hint = fmt.Sprintf("did you mean %q?", n)
 		}
 		return 0, &ArgError{fmt.Sprintf("%s: there is no step %q", option, name), hint}

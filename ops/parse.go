@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bundlefs/internal/deploy"
+	"bundlefs/internal/nearest"
 )
 
 // operation is an op with its arguments.
@@ -120,7 +121,7 @@ func unknownOp(op string) error {
 	}
 	slices.Sort(names)
 	hint := "the ops are: " + strings.Join(names, ", ")
-	if n := nearest(op, names); n != "" {
+	if n := nearest.Word(op, names); n != "" {
 		hint = fmt.Sprintf("did you mean %q? ", n) + hint
 	}
 	return &ArgError{fmt.Sprintf("unknown op %q", op), hint}
@@ -183,7 +184,7 @@ func (k kind) unknownOption(name string) error {
 	}
 	slices.Sort(names)
 	msg := fmt.Sprintf("unknown option %s", name)
-	if n := nearest(name, names); n != "" {
+	if n := nearest.Word(name, names); n != "" {
 		return &ArgError{msg, fmt.Sprintf("did you mean %s?", n)}
 	}
 	return &ArgError{msg, "the options are: " + strings.Join(names, ", ")}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"bundlefs/internal/nearest"
 )
 
 // The scanner is our own: gopkg.in/ini.v1 gives no line numbers, stops at the first error, merges repeated sections and keys, takes "-" and backquotes specially, and cuts "a ; b # c" at the "#".
@@ -184,7 +186,7 @@ func (s *scanner) header(at Origin, body string) {
 }
 
 func headerHint(word string) string {
-	switch near := nearest(word, []string{"DEFAULT", "group", "node", "jobs"}); near {
+	switch near := nearest.Word(word, []string{"DEFAULT", "group", "node", "jobs"}); near {
 	case "":
 		return "the sections are [DEFAULT], [group:NAME], [node:NAME] and [jobs:NAME]"
 	case "DEFAULT":
