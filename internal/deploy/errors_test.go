@@ -63,7 +63,7 @@ func TestErrors(t *testing.T) {
 		{"[group:g]\nnodes =", "deploy.ini:6: [group:g] nodes: the group names no nodes| write nodes = NODE…, or remove the group"},
 		{"[group:g]\nnodes = n n", `deploy.ini:6: [group:g] nodes: node "n" is named twice| name it once`},
 		{"[group:g]\nnodes = n elsewhere", `deploy.ini:6: [group:g] nodes: unknown node "elsewhere"| add a section [node:elsewhere]`},
-		{"[group:g]\nnodes = nn", `deploy.ini:6: [group:g] nodes: unknown node "nn"| did you mean "n"?`},
+		{"[group:g]\nnodes = nn", `deploy.ini:6: [group:g] nodes: unknown node "nn"| add a section [node:nn]`},
 		{"[group:g]\nnodes = n,m", `deploy.ini:6: [group:g] nodes: malformed node name "n,m"| separate the names by blanks; ` + nameRule},
 		{"[group:g]\nnodes=n\nw=1\n[group:h]\nnodes=n\nw=2",
 			`deploy.ini:10: [group:h] w: "2" differs from "1" in [group:g] (line 7), and the same node is in both groups| give it in the node's own section, or take the node out of one of the groups`},
@@ -242,7 +242,7 @@ func TestWholeFileErrors(t *testing.T) {
 		{"no section", "a = 1\nb = 2\n[node:n]\nbundle=b\n", "deploy.ini:1: text before the first section| put [DEFAULT] or [node:NAME] above it"},
 		{"no bundle", "[node:n]\n[node:m]\n", "deploy.ini:1: [node:n] bundle: missing| give bundle = PATH, relative to the home on the node, in [DEFAULT] or here\n" +
 			"deploy.ini:2: [node:m] bundle: missing| give bundle = PATH, relative to the home on the node, in [DEFAULT] or here"},
-		{"one error in DEFAULT", "[DEFAULT]\nbundle=b\na=%(x)s\n[node:n]\n[node:m]\n", `deploy.ini:3: [DEFAULT] a: unknown variable "x"| did you mean "a"?`},
+		{"one error in DEFAULT", "[DEFAULT]\nbundle=b\na=%(x)s\n[node:n]\n[node:m]\n", `deploy.ini:3: [DEFAULT] a: unknown variable "x"| `},
 		{"error on some nodes", "[DEFAULT]\nbundle=b\na=%(longname)s\n[node:n]\nlongname=\n[node:m]\n[node:o]\n", `deploy.ini:3: [DEFAULT] a: unknown variable "longname" (nodes m, o)| `},
 		{"error on many nodes", "[DEFAULT]\nbundle=b\na=%(longname)s\n[node:n]\nlongname=\n[node:m]\n[node:o]\n[node:p]\n[node:q]\n", `deploy.ini:3: [DEFAULT] a: unknown variable "longname" (nodes m, o, p and 1 more)| `},
 		{"venv needed", "[DEFAULT]\nbundle=b\n[node:n]\n[jobs:j]\na = remote pip x\nb = local python m:f\n", "deploy.ini:5: [jobs:j] a: remote pip needs the attribute venv| give venv = PATH, relative to the home on the node"},
