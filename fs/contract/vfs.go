@@ -43,6 +43,9 @@ func (v VFS) in(p string, f func(dir vfs.Ino, name string) error) error {
 	if err != nil {
 		return err
 	}
+	if !e.Attr.IsDir() {
+		return syscall.ENOTDIR
+	}
 	return f(e.Attr.Ino, path.Base(p))
 }
 

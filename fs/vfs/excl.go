@@ -86,8 +86,13 @@ type Exclusive struct {
 	files      map[Handle]*xfile
 	dirs       map[Handle]*xdir
 
-	seq        uint64 // numbers the changes
-	generation uint64 // of the journal: which nodes it tells of
+	recovering bool     // the journal is replayed
+	recovered  int      // records that were replayed
+	compactAt  int64    // length of the journal at which it is begun anew
+	quiet      bool     // nothing is started until it is
+	doubts     []*doubt // changes on the node of which it is not known whether they were made
+	seq        uint64   // numbers the changes
+	generation uint64   // of the journal: which nodes it tells of
 	marks      markList
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
 	ready      []*work            // may be ready to be sent
@@ -168,6 +173,12 @@ func (x *Exclusive) start(ctx context.Context) error {
 	}
 	x.makeRoot(x.view.listed(st))
 	if err := x.recover(); err != nil {
+		return err
+	}
+	if err := x.clearDoubts(ctx); err != nil {
+		return &Error{"recover", x.rootDir, err}
+	}
+	if err := x.resumeAll(); err != nil {
 		return err
 	}
 	if err := x.load(ctx, x.root); err != nil {

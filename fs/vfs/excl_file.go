@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // xfile is an open file of exclusive mode.
@@ -101,6 +102,8 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 			return x.Read(ctx, h, dest, off) // forgotten meanwhile: the node has it
 		}
 		if err != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
 			return 0, &Error{"read", n.name(), err}
 		}
 	}
@@ -133,6 +136,8 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	end := off + int64(len(data))
 	attr := n.attr
 	attr.Size = max(attr.Size, uint64(end))
+	attr.Mtime = time.Now().UnixNano()
+	attr.Ctime = attr.Mtime
 	seq := x.nextSeq()
 	r.Seq, r.Attr = seq, attr
 	if err := x.note(n.places, r); err != nil {
@@ -147,8 +152,7 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	d.local.Add(off, end)
 	d.dirty.Add(off, end)
 	x.dirtyBytes += d.dirty.Bytes() - before
-	n.attr.Size = attr.Size
-	n.touch()
+	n.attr = attr
 	x.changedNode(n, seq)
 	x.written(n)
 	return nil
@@ -244,9 +248,12 @@ func (x *Exclusive) Release(h Handle) {
 	}
 	x.reap(n)
 	x.mu.Unlock()
-	f.reader.mu.Lock()
-	defer f.reader.mu.Unlock()
-	if f.reader.open != nil {
-		closeHandles(x.link, f.reader.open, x.log)
-	}
+	// Nobody waits for it, least of all the end of the mount.
+	x.tasks.Go(func() {
+		f.reader.mu.Lock()
+		defer f.reader.mu.Unlock()
+		if f.reader.open != nil {
+			closeHandles(x.link, f.reader.open, x.log)
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pkg/sftp"
 
 	"bundlefs/fs/extent"
+	"bundlefs/internal/sftpwire"
 )
 
 // source says where a part of a file's content is.
@@ -97,27 +98,19 @@ func (x *Exclusive) readHandle(ctx context.Context, f *xfile) (*openFile, error)
 		return f.reader.open, nil
 	}
 	for {
-		x.mu.Lock()
-		for len(f.n.places) > 0 && f.n.places[0].gate.busy { // it moves
-			if err := x.waitChange(ctx); err != nil {
-				x.mu.Unlock()
-				return nil, err
-			}
+		p, ok, release, err := x.stay(ctx, f.n)
+		if err != nil {
+			return nil, err
 		}
-		x.mu.Unlock()
-		x.paths.RLock()
-		x.mu.Lock()
-		p, ok := x.remotePath(f.n)
-		x.mu.Unlock()
 		var o *openFile
-		err := error(syscall.EIO)
+		err = syscall.EIO
 		if ok {
 			o, err = ask(ctx, x.link, func(s *session) (*openFile, error) {
 				remote, err := s.OpenFile(p, os.O_RDONLY)
 				return &openFile{path: p, session: s, remote: remote}, err
 			})
 		}
-		x.paths.RUnlock()
+		release()
 		if err == nil {
 			f.reader.open = o
 			return o, nil
@@ -148,50 +141,54 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 			return nil
 		}
 		version := n.version
-		p, ok := x.remotePath(n)
 		x.mu.Unlock()
-		if !ok {
-			return syscall.EIO // what is not on the node is complete
+		p, ok, release, err := x.stay(ctx, n)
+		if err != nil {
+			return err
 		}
-		infos, err := ask(ctx, x.link, func(s *session) ([]os.FileInfo, error) { return s.ReadDir(p) })
+		var names []sftpwire.Name
+		err = syscall.EIO // what is not on the node is complete
+		if ok {
+			names, err = readDir(ctx, x.link, p, maxEntries)
+		}
+		release()
 		if err != nil {
 			return &Error{"readdir", p, err}
 		}
 		x.mu.Lock()
 		if n.version == version { // else: changed on the node meanwhile, by ourselves
-			err := x.merge(n, infos)
+			x.merge(n, names)
 			x.mu.Unlock()
-			return err
+			return nil
 		}
 		x.mu.Unlock()
 	}
 }
 
 // merge makes a listing of the node the truth, but for what is to be sent; mu is held.
-func (x *Exclusive) merge(n *xnode, infos []os.FileInfo) error {
-	seen := make(map[string]bool, len(infos))
-	for _, info := range infos {
-		name := info.Name()
+func (x *Exclusive) merge(n *xnode, names []sftpwire.Name) {
+	seen := make(map[string]bool, len(names))
+	for _, entry := range names {
+		name := entry.Name
 		if !sane(name) || len(name) > maxName {
-			x.log.Warn("the node listed an impossible name, left out", "folder", n.name(), "name", name)
+			if name != "." && name != ".." {
+				x.log.Warn("the node listed an impossible name, left out", "folder", n.name(), "name", name)
+			}
 			continue
 		}
-		st, err := fileStat(info)
-		if err != nil {
-			return err
-		}
+		a := x.view.listed(fromWire(entry.Stat))
 		seen[name] = true
-		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.local != d.remote) {
+		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.doubts > 0 || d.local != d.remote) {
 			continue
 		}
 		if isAside(name) {
 			// Left there by a mount that was killed.
 			d := x.at(n, name)
-			x.setRemote(d, x.newNode(x.view.listed(st)))
+			x.setRemote(d, x.newNode(a))
 			x.ensureWork(d)
 			continue
 		}
-		x.learn(n, name, x.view.listed(st))
+		x.learn(n, name, a)
 	}
 	for name, d := range n.children {
 		if !seen[name] && d.w == nil && !d.gate.busy && d.local != nil && d.local == d.remote {
@@ -199,7 +196,6 @@ func (x *Exclusive) merge(n *xnode, infos []os.FileInfo) error {
 		}
 	}
 	n.complete, n.stale = true, false
-	return nil
 }
 
 // learn takes over what the node says of a name for which nothing is to be sent; mu is held.
@@ -235,6 +231,7 @@ func (x *Exclusive) learnAttr(n *xnode, a Attr) {
 		n.target = ""
 	}
 	a.Ino = n.ino
+	n.learnt = n.learnt || a != n.attr
 	n.attr = a
 }
 
@@ -254,9 +251,11 @@ func (x *Exclusive) vanished(d *dentry) {
 
 // refresh asks the node for the attributes of an inode that may have changed there.
 func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
-	x.mu.Lock()
-	p, ok := x.remotePath(n)
-	x.mu.Unlock()
+	p, ok, release, err := x.stay(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if !ok {
 		return nil
 	}

@@ -101,11 +101,19 @@ func (x *Exclusive) make(ctx context.Context, op string, parent Ino, name string
 	x.setLocal(d, n)
 	dir.touch()
 	n.uses++
-	if n.isFile() {
+	switch {
+	case n.isFile():
 		n.localData()
-		x.changedNode(n, seq)
+	case n.isDir():
+		n.send = sendMode | sendTimes
+	default:
+		n.send = sendTimes
 	}
+	x.changedNode(n, seq)
 	x.changedName(d, seq)
+	if !n.isFile() {
+		x.queue(n.w) // a file's content is sent with its name
+	}
 	return n, nil
 }
 
@@ -160,6 +168,7 @@ func (x *Exclusive) Link(ctx context.Context, ino, parent Ino, name string) (Ent
 	n.touchCtime()
 	dir.touch()
 	n.uses++
+	n.moved = n.moved || len(n.places) == 0 && n.isFile()
 	x.changedName(d, seq)
 	return x.entry(n), nil
 }
@@ -327,9 +336,7 @@ func (x *Exclusive) rename(ctx context.Context, oldParent Ino, oldName string, n
 	n.touchCtime()
 	from.touch()
 	to.touch()
-	if len(n.places) == 0 && n.isFile() {
-		n.moved = true
-	}
+	n.moved = n.moved || len(n.places) == 0 && n.isFile()
 	x.changedName(d2, seq)
 	x.changedName(d1, seq)
 	if over != nil {

@@ -39,6 +39,7 @@ type xnode struct {
 	stale      bool   // the node may know better: ask before answering
 	made       bool   // found in the journal as made here
 	generation uint64 // of the journal that tells of it
+	learnt     bool   // the node has changed it since
 }
 
 // attrMask says which attributes are to be sent.
@@ -73,6 +74,7 @@ type dentry struct {
 	name   string
 	local  *xnode // who has the name here; nil: nobody
 	remote *xnode // who has it on the node
+	doubts int    // changes of it on the node that are in doubt
 	gate
 	w *work // set while they differ
 }
@@ -204,7 +206,7 @@ func (x *Exclusive) setRemote(d *dentry, n *xnode) {
 
 // tidy drops an entry that says nothing any more; mu is held.
 func (x *Exclusive) tidy(d *dentry) {
-	if d.local == nil && d.remote == nil && d.w == nil && d.parent.children[d.name] == d {
+	if d.local == nil && d.remote == nil && d.w == nil && d.doubts == 0 && !d.gate.busy && d.parent.children[d.name] == d {
 		delete(d.parent.children, d.name)
 		x.reap(d.parent)
 	}
@@ -212,7 +214,7 @@ func (x *Exclusive) tidy(d *dentry) {
 
 // reap drops an inode that has no name here or there, and that nobody uses; mu is held.
 func (x *Exclusive) reap(n *xnode) {
-	if n.ino == RootIno || len(n.links) > 0 || len(n.places) > 0 || n.uses > 0 || n.opens > 0 || n.w != nil || n.gate.busy || len(n.children) > 0 {
+	if x.recovering || n.ino == RootIno || len(n.links) > 0 || len(n.places) > 0 || n.uses > 0 || n.opens > 0 || n.w != nil || n.gate.busy || len(n.children) > 0 {
 		return
 	}
 	if x.nodes[n.ino] != n {

@@ -22,6 +22,9 @@ const (
 	recPlaced  recordKind = 9  // done on the node: Parent/Name is Ino's now, nobody's if 0; Parent2/Name2, if given, is nobody's
 	recSent    recordKind = 10 // done on the node: content and attributes of Ino as of change Seq
 	recSpooled recordKind = 11 // Ino: what earlier records held as Data is in the spool now
+	recIntent  recordKind = 12 // asked of the node, an action of kind Mask: Parent/Name becomes Ino's, nobody's if 0; Parent2/Name2, if given, nobody's
+	recNode    recordKind = 13 // an inode: Ino, Attr, Target, Mask is to be sent, Off bytes are as on the node, which is to be cut to Len-1 if that is not less than 0
+	recLearnt  recordKind = 14 // Ino is as on the node, which has changed it: Attr
 )
 
 // record is one entry of the journal; kinds leave fields they do not need zero.
@@ -71,7 +74,7 @@ func decodeRecord(b []byte) (record, error) {
 		return r, errBadRecord
 	}
 	r.Kind = recordKind(b[0])
-	if r.Kind < recBase || r.Kind > recSpooled {
+	if r.Kind < recBase || r.Kind > recLearnt {
 		return r, fmt.Errorf("%w: kind %d", errBadRecord, b[0])
 	}
 	b = b[1:]
@@ -121,9 +124,14 @@ func decodeRecord(b []byte) (record, error) {
 // not tell of yet, those with the names in about, are told of first. mu is held.
 func (x *Exclusive) note(about []*dentry, records ...*record) error {
 	var payloads [][]byte
-	var told []*xnode
+	var told, learnt []*xnode
 	for _, d := range about {
 		payloads, told = x.introduce(payloads, told, d)
+		if n := d.remote; n != nil && n.learnt {
+			payloads = append(payloads, (&record{Kind: recLearnt, Ino: n.ino, Attr: n.attr}).encode())
+			learnt = append(learnt, n)
+			n.learnt = false
+		}
 	}
 	for _, r := range records {
 		payloads = append(payloads, r.encode())
@@ -132,6 +140,9 @@ func (x *Exclusive) note(about []*dentry, records ...*record) error {
 	if err != nil {
 		for _, n := range told {
 			n.generation = 0
+		}
+		for _, n := range learnt {
+			n.learnt = true
 		}
 	}
 	return err

@@ -67,6 +67,9 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		if err := x.waitChange(ctx); err != nil {
 			return err
 		}
+		if err := x.link.overdue(); err != nil {
+			return &Error{"sync", x.rootDir, err}
+		}
 	}
 	if progress != nil {
 		x.mu.Unlock()
@@ -146,6 +149,9 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 		}
 		if err := x.waitChange(ctx); err != nil {
 			return err
+		}
+		if err := x.link.overdue(); err != nil {
+			return &Error{"fsync", n.name(), err}
 		}
 	}
 }

@@ -17,9 +17,10 @@ type work struct {
 	d *dentry
 	n *xnode
 
-	mark    *mark // of the oldest change that is not on its way; nil: none
-	flying  *mark // of those on their way
-	queued  bool  // in Exclusive.ready
+	mark    *mark  // of the oldest change that is not on its way; nil: none
+	last    uint64 // the newest change
+	flying  *mark  // of those on their way
+	queued  bool   // in Exclusive.ready
 	refusal *refusal
 	pause   time.Duration // before the next try by itself
 }
@@ -45,14 +46,23 @@ type markList struct {
 	n           int
 }
 
+// add puts a mark in its place, which is mostly the last.
 func (l *markList) add(seq uint64) *mark {
-	m := &mark{seq: seq, prev: l.last}
-	if l.last == nil {
-		l.first = m
-	} else {
-		l.last.next = m
+	before := l.last
+	for before != nil && before.seq > seq {
+		before = before.prev
 	}
-	l.last = m
+	m := &mark{seq: seq, prev: before}
+	if before == nil {
+		m.next, l.first = l.first, m
+	} else {
+		m.next, before.next = before.next, m
+	}
+	if m.next == nil {
+		l.last = m
+	} else {
+		m.next.prev = m
+	}
 	l.n++
 	return m
 }
@@ -80,7 +90,7 @@ func (x *Exclusive) nextSeq() uint64 {
 // changedName notes that a name's owner here has changed, as change seq, and
 // queues what is to be sent, if the node has another one; mu is held.
 func (x *Exclusive) changedName(d *dentry, seq uint64) {
-	if d.local == d.remote && (d.w == nil || d.w.flying == nil) {
+	if d.local == d.remote && d.doubts == 0 && (d.w == nil || d.w.flying == nil) {
 		x.settle(d.w) // made and removed again, or given back
 		x.tidy(d)
 		return
@@ -106,6 +116,7 @@ func (x *Exclusive) changedNode(n *xnode, seq uint64) {
 
 // dirty gives a work a mark if it has none.
 func (x *Exclusive) dirty(w *work, seq uint64) {
+	w.last = max(w.last, seq)
 	if w.mark == nil {
 		w.mark = x.marks.add(seq)
 	}
@@ -221,7 +232,8 @@ func (w *work) gate() *gate {
 	return &w.n.gate
 }
 
-// accept ends a refusal: the work is tried again; mu is held.
+// accept ends a refusal: the work is tried again, or given up, and what waits for
+// it finds out what it can do; mu is held.
 func (x *Exclusive) accept(w *work) {
 	if w.refusal == nil {
 		return
@@ -230,6 +242,11 @@ func (x *Exclusive) accept(w *work) {
 	delete(x.refused, w)
 	if w.d != nil {
 		x.pendingIn(w.d.parent, 1)
+	}
+	for other := range x.refused {
+		if other.refusal.on == w {
+			x.retry(other)
+		}
 	}
 }
 
@@ -244,16 +261,14 @@ func (x *Exclusive) pendingIn(dir *xnode, delta int) {
 
 // retry tries a refused work, and all that wait for it, once more; mu is held.
 func (x *Exclusive) retry(w *work) {
+	if w.refusal == nil {
+		return
+	}
 	x.accept(w)
 	if w.mark == nil {
 		w.mark = x.marks.add(x.nextSeq())
 	}
 	x.queue(w)
-	for other := range x.refused {
-		if other.refusal.on == w {
-			x.retry(other)
-		}
-	}
 }
 
 // begin takes the marks of a work as on their way; mu is held.

@@ -1,5 +1,10 @@
 package vfs
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Inflight is the number of requests that wait for the node.
 func Inflight(s *Shared) (n int64) {
 	c, _, _ := s.link.state()
@@ -9,4 +14,46 @@ func Inflight(s *Shared) (n int64) {
 		}
 	}
 	return n
+}
+
+// Pending tells what an exclusive file system has not sent, for messages of tests.
+func Pending(x *Exclusive) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var b strings.Builder
+	tell := func(w *work) {
+		state := ""
+		for name, is := range map[string]bool{"mark": w.mark != nil, "flying": w.flying != nil, "queued": w.queued, "refused": w.refusal != nil} {
+			if is {
+				state += " " + name
+			}
+		}
+		_, delayed := x.delayed[w]
+		fmt.Fprintf(&b, "%s:%s delayed %v busy %v, %d wait for it", x.pathOfWork(w), state, delayed, w.gate().busy, len(w.gate().waiters))
+		if w.n != nil {
+			fmt.Fprintf(&b, "; inode %d, to send %b, %d places, %d children pending, %d writers", w.n.ino, w.n.send, len(w.n.places), w.n.pending, w.n.writers)
+		} else {
+			fmt.Fprintf(&b, "; in inode %d", w.d.parent.ino)
+			for what, n := range map[string]*xnode{"here": w.d.local, "there": w.d.remote} {
+				if n != nil {
+					fmt.Fprintf(&b, ", %s inode %d mode %o", what, n.ino, n.attr.Mode)
+					for _, p := range n.places {
+						fmt.Fprintf(&b, " placed at %d/%s", p.parent.ino, p.name)
+					}
+				}
+			}
+		}
+		b.WriteByte('\n')
+	}
+	for _, n := range x.nodes {
+		if n.w != nil {
+			tell(n.w)
+		}
+		for _, d := range n.children {
+			if d.w != nil {
+				tell(d.w)
+			}
+		}
+	}
+	return b.String()
 }

@@ -45,7 +45,7 @@ func (x *Exclusive) dispatch() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
-		for !x.draining && (len(x.ready) == 0 || x.running >= x.window.limit || x.fence != nil) {
+		for !x.draining && (len(x.ready) == 0 || len(x.doubts) > 0 || x.quiet || x.running >= x.window.limit || x.fence != nil) {
 			x.changed.Wait()
 		}
 		if x.draining {
@@ -110,12 +110,22 @@ func (x *Exclusive) perform(a *action) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.running--
+	defer func() {
+		if x.quiet && x.running == 0 {
+			x.compact()
+		}
+	}()
 	for _, g := range a.held {
 		g.busy = false
 	}
 	x.ended(a, err)
 	for _, g := range a.held {
 		x.unblock(g)
+	}
+	for _, d := range []*dentry{a.d, a.from} {
+		if d != nil {
+			x.tidy(d)
+		}
 	}
 	for _, n := range []*xnode{a.n, a.gone} {
 		if n != nil {
@@ -128,17 +138,14 @@ func (x *Exclusive) perform(a *action) {
 // ended takes note of how an action has ended; mu is held.
 func (x *Exclusive) ended(a *action, err error) {
 	w := a.w
-	switch {
-	case err == nil:
-		if a.kind != actContent && a.kind != actAttr { // those have done so step by step
-			x.placed(a)
-		}
-	case x.again(err):
+	if x.again(err) {
+		x.doubted(a)
 		x.failed(w)
 		x.queue(w)
 		return
 	}
 	if err != nil {
+		x.denied(a)
 		x.failed(w)
 		x.refusedBy(w, err)
 		return
@@ -158,7 +165,7 @@ func (x *Exclusive) ended(a *action, err error) {
 
 // again reports whether an error is the link's or ours and not the node's answer.
 func (x *Exclusive) again(err error) bool {
-	return isLost(err) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return isLost(err) || errors.Is(err, errFenced) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // placed notes in the journal and the tree what an action on names has done; mu is held.
@@ -178,27 +185,15 @@ func (x *Exclusive) placed(a *action) {
 	x.setRemote(a.d, a.n)
 	if a.kind == actRename {
 		x.setRemote(a.from, nil)
-		if a.from != a.w.d {
-			x.tidy(a.from)
-		}
+		x.tidy(a.from)
 	}
 	if gone != nil && gone != a.n {
 		x.reap(gone)
 	}
-	if n := a.n; n != nil {
-		if a.kind == actMkdir || a.kind == actSymlink {
-			n.send |= sendTimes
-			if a.kind == actMkdir {
-				n.send |= sendMode
-			}
-			x.changedNode(n, x.nextSeq())
-			x.queue(n.w)
-		}
-		if n.dead() { // removed here meanwhile
-			for _, p := range n.places {
-				if n.opens == 0 || !isAside(p.name) {
-					x.ensureWork(p)
-				}
+	if n := a.n; n != nil && n.dead() { // removed here meanwhile
+		for _, p := range n.places {
+			if n.opens == 0 || !isAside(p.name) {
+				x.ensureWork(p)
 			}
 		}
 	}
@@ -210,11 +205,17 @@ func (x *Exclusive) attempt(a *action) error {
 	if err != nil {
 		return err
 	}
+	x.mu.Lock()
+	err = x.certain()
+	x.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if a.kind == actContent {
 		return x.sendContent(c, a)
 	}
 	// While paths are written, no folder moves; a folder moves alone.
-	alone := a.kind == actRename && a.n.isDir()
+	alone := a.kind == actRename && a.typ == TypeDir
 	if alone {
 		x.paths.Lock()
 		defer x.paths.Unlock()
@@ -223,6 +224,14 @@ func (x *Exclusive) attempt(a *action) error {
 		defer x.paths.RUnlock()
 	}
 	x.mu.Lock()
+	if len(x.doubts) > 0 || x.fence != nil { // since the lock was taken
+		err := x.fence
+		x.mu.Unlock()
+		if err != nil {
+			return errFenced
+		}
+		return errLost
+	}
 	if a.kind == actAttr {
 		return x.sendAttr(c, a) // which releases mu
 	}
@@ -235,6 +244,9 @@ func (x *Exclusive) attempt(a *action) error {
 	if a.n != nil {
 		mode = a.n.attr.Mode & 0o7777
 	}
+	if ok {
+		x.intend(a)
+	}
 	x.mu.Unlock()
 	if !ok {
 		return errLost // its folder moves: plan again
@@ -242,12 +254,18 @@ func (x *Exclusive) attempt(a *action) error {
 	wire := c.pickSender().Session
 	started := time.Now()
 	err = x.onNames(wire, a, p, from, mode)
-	if isLost(err) {
+	if x.again(err) {
 		c.fail()
+		x.mu.Lock()
+		x.doubted(a) // before anybody else sends a path
+		x.mu.Unlock()
 	} else {
 		x.mu.Lock()
 		x.window.answered(time.Since(started))
 		x.stats.sent++
+		if err == nil {
+			x.placed(a)
+		}
 		x.mu.Unlock()
 	}
 	return x.explain(a, p, err)
@@ -277,13 +295,13 @@ func (x *Exclusive) onNames(wire *sftpwire.Session, a *action, p, from string, m
 			return syscall.EPERM
 		}
 		err := wire.Hardlink(ctx, from, p)
-		if isFailure(err) && x.isThere(p, a.n.attr.Mode&TypeMask) {
+		if isFailure(err) && x.isThere(p, a.typ) {
 			return nil
 		}
 		return err
 	case actRename:
 		err := x.renameTo(ctx, wire, from, p)
-		if errors.Is(err, os.ErrNotExist) && x.isThere(p, a.n.attr.Mode&TypeMask) && !x.isThere(from, 0) {
+		if errors.Is(err, os.ErrNotExist) && x.isThere(p, a.typ) && !x.isThere(from, 0) {
 			return nil
 		}
 		return err
@@ -329,14 +347,15 @@ func (x *Exclusive) isThere(p string, typ uint32) bool {
 func (x *Exclusive) sendAttr(c *connection, a *action) error {
 	n := a.n
 	p, ok := x.remotePath(n)
+	if !ok {
+		x.mu.Unlock()
+		return errLost // it is removed: plan again
+	}
 	mask, attr := n.send, n.attr
 	n.send = 0
 	seq := x.seq
 	x.mu.Unlock()
-	if !ok {
-		return errLost
-	}
-	err := x.setOnNode(c, p, n.isSymlink(), wireAttrs(mask, attr))
+	err := x.setOnNode(c, p, a.typ == TypeSymlink, wireAttrs(mask, attr))
 	if isLost(err) {
 		c.fail()
 	}

@@ -45,8 +45,13 @@ func (x *Exclusive) takeRound(n *xnode) round {
 
 // giveBack takes back what a pass that failed has taken; mu is held.
 func (x *Exclusive) giveBack(n *xnode, rounds []round) {
+	if n.data != nil {
+		x.dirtyBytes -= n.data.dirty.Bytes()
+		defer func() { x.dirtyBytes += n.data.dirty.Bytes() }()
+	}
 	for _, r := range rounds {
 		n.send |= r.mask
+		x.dirtyBytes -= r.extents.Bytes()
 		d := n.data
 		if d == nil {
 			continue
@@ -101,10 +106,21 @@ func (x *Exclusive) sendContent(c *connection, a *action) error {
 	n := a.n
 	x.paths.RLock()
 	x.mu.Lock()
+	if len(x.doubts) > 0 || x.fence != nil { // since it was asked
+		err := errLost
+		if x.fence != nil {
+			err = errFenced
+		}
+		x.mu.Unlock()
+		x.paths.RUnlock()
+		return err
+	}
 	var p string
 	var ok bool
 	if a.d != nil {
-		p, ok = x.pathOf(a.d)
+		if p, ok = x.pathOf(a.d); ok {
+			x.intend(a)
+		}
 	} else {
 		p, ok = x.remotePath(n)
 	}
@@ -149,7 +165,7 @@ func (x *Exclusive) another(a *action, content *work, rounds *[]round) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := a.n
-	if n.data == nil || n.data.dirty.Bytes() < streamBytes || x.barriers > 0 || len(n.gate.waiters) > 0 || n.dead() || x.draining {
+	if n.data == nil || n.data.dirty.Bytes() < streamBytes || x.barriers > 0 || len(n.gate.waiters) > 0 || n.dead() || x.draining || x.quiet {
 		return false
 	}
 	if content != nil && content.mark != nil && content.flying != nil {
@@ -167,6 +183,9 @@ func (x *Exclusive) contentEnded(a *action, content *work, rounds []round, err e
 	placed := len(n.places) > 0
 	if err != nil {
 		x.giveBack(n, rounds)
+		if a.d != nil { // which is not new any more when it is tried again
+			n.send |= sendMode | sendTimes
+		}
 		if content == nil || content == a.w {
 			return err
 		}
@@ -189,7 +208,7 @@ func (x *Exclusive) contentEnded(a *action, content *work, rounds []round, err e
 		}
 		d.flying.Clear()
 		if d.dirty.Empty() && !d.cut {
-			d.base = int64(n.attr.Size)
+			d.base = int64(rounds[len(rounds)-1].attr.Size) // it may have grown here since
 			x.cached.add(x, n)
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// actionKind is what one action does on the node.
+// actionKind is what one action does on the node. The journal holds the numbers:
+// never change one.
 type actionKind int
 
 const (
@@ -28,7 +29,10 @@ type action struct {
 	from *dentry
 	n    *xnode
 	gone *xnode // who had the name d before
+	typ  uint32 // of n, as in Attr.Mode
 	held []*gate
+
+	intended bool // the journal tells that the node is asked for it
 }
 
 // plan says what can be done now for a work, nil if nothing can: then the work is
@@ -58,6 +62,9 @@ func (x *Exclusive) plan(w *work) *action {
 	for _, g := range a.gates() {
 		g.busy = true
 		a.held = append(a.held, g)
+	}
+	if a.n != nil {
+		a.typ = a.n.attr.Mode & TypeMask
 	}
 	w.begin()
 	return a
@@ -142,11 +149,16 @@ func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free 
 	switch {
 	case had.isDir():
 		for _, c := range had.children {
-			if c.remote != nil {
+			switch {
+			case c.gate.busy: // on its way in or out
+				c.gate.wait(w)
+			case c.remote != nil:
 				x.ensureWork(c)
 				x.waitFor(w, c.w)
-				return nil, false
+			default:
+				continue
 			}
+			return nil, false
 		}
 		return &action{kind: actRmdir, w: w, d: d, gone: had}, false
 	case had.dead() && had.opens > 0 && had.needsNode():
@@ -158,7 +170,7 @@ func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free 
 		// The new file is still being written, for who knows how long: it is seen
 		// growing under its name, as on any file system.
 		return &action{kind: actRemove, w: w, d: d, gone: had}, false
-	case d.local.isFile() && len(d.local.places) > 0 && d.local.elsewhere() == nil:
+	case !d.local.isDir() && len(d.local.places) > 0 && d.local.elsewhere() == nil:
 		return &action{kind: actRemove, w: w, d: d, gone: had}, false // a hard link cannot go over a file
 	}
 	return nil, true
@@ -286,18 +298,18 @@ const streamBytes = 1 << 20
 
 // planMoveFile gives a file or link that is on the node its name d.
 func (x *Exclusive) planMoveFile(w *work, d *dentry, n *xnode) *action {
-	from := n.elsewhere()
-	if from == nil {
-		return &action{kind: actLink, w: w, d: d, from: n.places[0], n: n}
-	}
 	// What was written before the renaming is on the node before the name is.
 	if c := n.w; c != nil && c.refusal != nil {
 		x.refuse(w, &refusal{err: c.refusal.err, errno: c.refusal.errno, on: c})
 		return nil
-	} else if c != nil && (c.flying != nil && c.flying.seq <= w.mark.seq || c.mark != nil && c.mark.seq <= w.mark.seq) {
+	} else if c != nil && (c.flying != nil && c.flying.seq <= w.last || c.mark != nil && c.mark.seq <= w.last) {
 		n.pressed = true
 		x.waitFor(w, c)
 		return nil
+	}
+	from := n.elsewhere()
+	if from == nil {
+		return &action{kind: actLink, w: w, d: d, from: n.places[0], n: n}
 	}
 	return &action{kind: actRename, w: w, d: d, from: from, n: n, gone: d.remote}
 }

@@ -42,6 +42,7 @@ type SharedOptions struct {
 // Shared is the file system in shared mode: see the package's documentation.
 type Shared struct {
 	o     SharedOptions
+	view  view
 	link  *transport
 	tree  *tree
 	log   *slog.Logger
@@ -80,7 +81,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		return nil, err
 	}
 	return &Shared{
-		o: o, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
+		o: o, view: view{uid: o.UID, gid: o.GID, umask: o.Umask}, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
 		files: map[Handle]*openFile{}, dirs: map[Handle]*openDir{},
 	}, nil
 }
@@ -256,39 +257,9 @@ func sane(name string) bool {
 
 // attr turns what the server says of n into attributes.
 func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
-	a := s.listed(st)
+	a := s.view.listed(st)
 	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
 	return a
-}
-
-// listed turns attributes of the wire into ours, without inode number and links.
-func (s *Shared) listed(st *sftp.FileStat) Attr {
-	a := Attr{
-		Mode: saneMode(st.Mode), Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
-		Atime: int64(st.Atime) * int64(time.Second), Mtime: int64(st.Mtime) * int64(time.Second),
-	}
-	a.Size = min(a.Size, 1<<63-1) // an offset of the kernel is signed
-	a.Ctime = a.Mtime
-	if s.o.UID != nil {
-		a.UID = *s.o.UID
-	}
-	if s.o.GID != nil {
-		a.GID = *s.o.GID
-	}
-	if s.o.Umask != nil {
-		a.Mode &^= *s.o.Umask & 0o777
-	}
-	return a
-}
-
-// saneMode takes from the wire what can be a mode. The kernel has no use for an
-// inode of a type that it does not know; a server may leave the type out.
-func saneMode(mode uint32) uint32 {
-	switch t := mode & TypeMask; t {
-	case TypeRegular, TypeDir, TypeSymlink, syscall.S_IFIFO, syscall.S_IFSOCK, syscall.S_IFCHR, syscall.S_IFBLK:
-		return mode & (TypeMask | 0o7777)
-	}
-	return TypeRegular | mode&0o7777
 }
 
 func (s *Shared) entry(a Attr) Entry {

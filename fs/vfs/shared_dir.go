@@ -81,7 +81,7 @@ func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", n.Name)
 			continue
 		}
-		e := DirEntry{Name: n.Name, Attr: s.listed(fromWire(n.Stat))}
+		e := DirEntry{Name: n.Name, Attr: s.view.listed(fromWire(n.Stat))}
 		if known := s.tree.child(dir, e.Name); known != nil && known.mode == e.Attr.Mode&TypeMask {
 			e.Attr.Ino, e.Attr.Nlink = known.ino, s.tree.nlink(known)
 		}

@@ -40,7 +40,7 @@ func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, er
 			s.tree.unlink(dir, name)
 		}
 	}
-	a := s.listed(st)
+	a := s.view.listed(st)
 	n := s.tree.remember(dir, name, a.Mode)
 	return s.entry(s.attr(n, st)), nil
 }

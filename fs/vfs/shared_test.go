@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,7 +17,16 @@ import (
 	"bundlefs/internal/testnode"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(crashEnv); spec != "" {
+		if err := crashChild(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // dial connects to a target. A connection that is refused is no connection.
 func dial(target remote.Target) func(context.Context) (vfs.Conn, error) {

@@ -75,6 +75,7 @@ type transport struct {
 	current *connection   // nil while there is none
 	changed chan struct{} // closed and renewed when current or lastErr changes
 	lastErr error         // why there is none
+	lostAt  time.Time     // since when
 }
 
 // connect makes the first connection; its failure is the caller's.
@@ -175,9 +176,32 @@ func (t *transport) reopen() *connection {
 func (t *transport) set(c *connection, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	switch {
+	case c != nil:
+		t.lostAt = time.Time{}
+	case t.lostAt.IsZero():
+		t.lostAt = time.Now()
+	}
 	t.current, t.lastErr = c, err
 	close(t.changed)
 	t.changed = make(chan struct{})
+}
+
+// overdue is the error of who has waited for the link for as long as a request
+// may wait; nil while there is a connection, or hope of one.
+func (t *transport) overdue() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lostAt.IsZero() || t.timeout == 0 || time.Since(t.lostAt) < t.timeout {
+		return nil
+	}
+	return noConnection(t.lastErr)
+}
+
+// noConnection is the error of a request that has waited for a connection in
+// vain. The cause is for people only: its errno is not that of the request.
+func noConnection(cause error) error {
+	return fmt.Errorf("%w: no connection to the node: %v", context.DeadlineExceeded, cause)
 }
 
 // state returns the connection if there is one, what is closed when that changes,
@@ -218,8 +242,7 @@ func (t *transport) get(ctx context.Context) (*connection, error) {
 		case <-t.ctx.Done():
 			return nil, errClosed
 		case <-limit:
-			// The cause is for the log only: its errno is not that of the request.
-			return nil, fmt.Errorf("%w: no connection to the node: %v", context.DeadlineExceeded, lastErr)
+			return nil, noConnection(lastErr)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -15,11 +16,8 @@ type view struct {
 // listed turns attributes of the wire into ours, without inode number and links.
 func (v view) listed(st *sftp.FileStat) Attr {
 	a := Attr{
-		Mode: st.Mode, Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
+		Mode: saneMode(st.Mode), Nlink: 1, UID: st.UID, GID: st.GID, Size: st.Size,
 		Atime: int64(st.Atime) * int64(time.Second), Mtime: int64(st.Mtime) * int64(time.Second),
-	}
-	if a.Mode&TypeMask == 0 { // a server may leave the type out
-		a.Mode |= TypeRegular
 	}
 	a.Size = min(a.Size, 1<<63-1) // an offset of the kernel is signed
 	a.Ctime = a.Mtime
@@ -33,4 +31,14 @@ func (v view) listed(st *sftp.FileStat) Attr {
 		a.Mode &^= *v.umask & 0o777
 	}
 	return a
+}
+
+// saneMode takes from the wire what can be a mode. The kernel has no use for an
+// inode of a type that it does not know; a server may leave the type out.
+func saneMode(mode uint32) uint32 {
+	switch t := mode & TypeMask; t {
+	case TypeRegular, TypeDir, TypeSymlink, syscall.S_IFIFO, syscall.S_IFSOCK, syscall.S_IFCHR, syscall.S_IFBLK:
+		return mode & (TypeMask | 0o7777)
+	}
+	return TypeRegular | mode&0o7777
 }

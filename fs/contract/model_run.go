@@ -1,0 +1,284 @@
+package contract
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Model is a model test: several workers do random operations on a tree and on a
+// plain one in step, each in a folder of its own and, in turn, in one that they
+// share.
+type Model struct {
+	Got, Want Tree // both empty
+	Seed      uint64
+	Workers   int
+	Steps     int           // of each worker
+	Time      time.Duration // ends the run, whatever is left of Steps; 0: does not
+	Every     int           // so many steps of the first worker between two barriers
+	NoLinks   bool          // no hard links are made
+	// Barrier is called while nothing is done; open tells whether files are open.
+	// What it changes in Want it must bring about in Got.
+	Barrier func(rng *rand.Rand, open bool) error
+}
+
+// worker is one goroutine of a model test.
+type worker struct {
+	both
+	m    *Model
+	id   int
+	rng  *rand.Rand
+	done []Op
+}
+
+// crew is what the workers share.
+type crew struct {
+	standstill sync.RWMutex // held for reading during an operation, for writing during a barrier
+	shared     sync.Mutex   // held by who works in the shared folder
+	failed     sync.Once
+	stop       chan struct{}
+}
+
+const sharedFolder = "shared"
+
+// Run runs the model test. A failure names the seed and the last operations of
+// the worker that met it.
+func (m *Model) Run(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	c := &crew{stop: make(chan struct{})}
+	var workers []*worker
+	folders := both{got: m.Got, want: m.Want}
+	for _, dir := range append([]string{sharedFolder}, m.folders()...) {
+		if err := folders.do(Op{Kind: "mkdir", Path: dir, Mode: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range m.Workers {
+		workers = append(workers, &worker{
+			both: both{got: m.Got, want: m.Want, links: !m.NoLinks},
+			m:    m, id: i, rng: rand.New(rand.NewPCG(m.Seed, uint64(i))),
+		})
+	}
+	barrier := func(rng *rand.Rand) error {
+		c.standstill.Lock()
+		defer c.standstill.Unlock()
+		open := false
+		for _, w := range workers {
+			open = open || w.anyOpen()
+		}
+		if err := m.Barrier(rng, open); err != nil {
+			return fmt.Errorf("barrier: %w", err)
+		}
+		return workers[0].sameTree(".")
+	}
+	var running sync.WaitGroup
+	for _, w := range workers {
+		running.Go(func() {
+			for step := 0; step < m.Steps && (m.Time == 0 || time.Since(start) < m.Time); step++ {
+				select {
+				case <-c.stop:
+					return
+				default:
+				}
+				err := w.step(c)
+				if err == nil && w.id == 0 && step%m.Every == m.Every-1 {
+					err = barrier(w.rng)
+				}
+				if err != nil {
+					c.failed.Do(func() {
+						close(c.stop)
+						t.Errorf("seed %d, worker %d, step %d: %v\n%s", m.Seed, w.id, step, err, w.history())
+					})
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	for _, w := range workers {
+		if err := w.close(); err != nil && !t.Failed() {
+			t.Errorf("seed %d: %v", m.Seed, err)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	if err := barrier(workers[0].rng); err != nil {
+		t.Errorf("seed %d, at the end: %v", m.Seed, err)
+	}
+}
+
+func (m *Model) folders() []string {
+	var l []string
+	for i := range m.Workers {
+		l = append(l, fmt.Sprintf("w%d", i))
+	}
+	return l
+}
+
+// history is what the worker has done last, to be read or done again.
+func (w *worker) history() string {
+	const most = 200
+	var b strings.Builder
+	for _, o := range w.done[max(0, len(w.done)-most):] {
+		fmt.Fprintln(&b, o)
+	}
+	return b.String()
+}
+
+// step does one random operation.
+func (w *worker) step(c *crew) error {
+	c.standstill.RLock()
+	defer c.standstill.RUnlock()
+	base := fmt.Sprintf("w%d", w.id)
+	if w.rng.IntN(6) == 0 {
+		c.shared.Lock()
+		defer c.shared.Unlock()
+		return w.inShared(base)
+	}
+	o := w.random(base)
+	w.done = append(w.done, o)
+	return w.do(o)
+}
+
+// inShared works in the shared folder, or moves something there or back. What is
+// open, or has several names, would be changed by two workers at once later on.
+func (w *worker) inShared(base string) error {
+	o := w.random(sharedFolder)
+	switch o.Kind {
+	case "open", "write", "append", "read", "ftruncate", "fstat", "fsync", "close":
+		o = Op{Kind: "check", Path: w.path(sharedFolder)}
+	case "rename", "swap":
+		other := w.path(base)
+		if w.rng.IntN(2) == 0 {
+			o = Op{Kind: "rename", Path: other, Path2: o.Path}
+		} else {
+			o = Op{Kind: "rename", Path: o.Path, Path2: other}
+		}
+		if w.several(o.Path) || w.several(o.Path2) {
+			return nil
+		}
+		if err := w.close(); err != nil {
+			return err
+		}
+	}
+	w.done = append(w.done, o)
+	return w.do(o)
+}
+
+// several reports whether something at or below a path has several names.
+func (w *worker) several(p string) bool {
+	a, err := w.want.Lstat(p)
+	if err != nil {
+		return false
+	}
+	if a.Mode&0o170000 != 0o040000 {
+		return a.Nlink > 1
+	}
+	names, err := w.want.List(p)
+	if err != nil {
+		return true
+	}
+	for _, name := range names {
+		if w.several(path.Join(p, name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// path is a random path below base. There are few names, so that they meet.
+func (w *worker) path(base string) string {
+	const dirs, files = "ab", "fgh"
+	p := base
+	for range w.rng.IntN(3) {
+		p = path.Join(p, string(dirs[w.rng.IntN(len(dirs))]))
+	}
+	if w.rng.IntN(4) == 0 {
+		return path.Join(p, string(dirs[w.rng.IntN(len(dirs))]))
+	}
+	return path.Join(p, string(files[w.rng.IntN(len(files))]))
+}
+
+// folder is a random path that is more likely a folder's.
+func (w *worker) folder(base string) string {
+	p := path.Join(base, string("ab"[w.rng.IntN(2)]))
+	for range w.rng.IntN(3) {
+		p = path.Join(p, string("ab"[w.rng.IntN(2)]))
+	}
+	return p
+}
+
+// size is a random size: mostly small, sometimes beyond what is kept in memory or
+// what is sent while the file is still written.
+func (w *worker) size() int64 {
+	switch w.rng.IntN(40) {
+	case 0:
+		return w.rng.Int64N(3 << 20)
+	case 1, 2, 3:
+		return w.rng.Int64N(200 << 10)
+	case 4, 5, 6, 7, 8:
+		return 0
+	}
+	return w.rng.Int64N(9000)
+}
+
+var weights = []struct {
+	kind   string
+	weight int
+}{
+	{"open", 10}, {"write", 14}, {"append", 4}, {"read", 6}, {"ftruncate", 4}, {"fstat", 2}, {"fsync", 1}, {"close", 7},
+	{"put", 14}, {"save", 6}, {"swap", 3}, {"rmall", 1}, {"check", 4}, {"list", 2},
+	{"mkdir", 14}, {"rmdir", 3}, {"unlink", 8}, {"rename", 10}, {"movedir", 6}, {"link", 5}, {"symlink", 3},
+	{"chmod", 3}, {"utimes", 3}, {"truncate", 4},
+}
+
+// random is a random operation below base.
+func (w *worker) random(base string) Op {
+	all := 0
+	for _, k := range weights {
+		all += k.weight
+	}
+	at := w.rng.IntN(all)
+	kind := ""
+	for _, k := range weights {
+		if at -= k.weight; at < 0 {
+			kind = k.kind
+			break
+		}
+	}
+	o := Op{Kind: kind, Path: w.path(base), Seed: w.rng.Uint32() >> 1}
+	switch kind {
+	case "open":
+		o.Slot = w.rng.IntN(len(w.slots))
+		o.Flags = []int{
+			syscall.O_RDWR | syscall.O_CREAT, syscall.O_RDWR, syscall.O_RDONLY, syscall.O_RDWR | syscall.O_CREAT | syscall.O_EXCL,
+			syscall.O_RDWR | syscall.O_CREAT | syscall.O_TRUNC, syscall.O_RDWR | syscall.O_CREAT | syscall.O_APPEND, syscall.O_RDWR | syscall.O_TRUNC,
+		}[w.rng.IntN(7)]
+		o.Mode = uint32(w.rng.IntN(0o1000))
+	case "write", "append", "read", "ftruncate", "fstat", "fsync", "close":
+		o.Path, o.Slot = "", w.rng.IntN(len(w.slots))
+		o.Off, o.Len = w.size(), 1+w.size() // the kernel asks for no empty write
+	case "put", "save", "truncate":
+		o.Len, o.Mode = w.size(), uint32(w.rng.IntN(0o1000))
+	case "mkdir", "rmdir", "rmall", "list":
+		o.Path, o.Mode = w.folder(base), uint32(w.rng.IntN(0o1000))
+	case "rename", "swap", "link":
+		o.Path2 = w.path(base)
+		o.Flags = max(0, w.rng.IntN(8)-6)
+		if kind == "link" && w.m.NoLinks {
+			o.Kind = "rename"
+		}
+	case "movedir":
+		o = Op{Kind: "rename", Path: w.folder(base), Path2: w.folder(base)}
+	case "chmod":
+		o.Mode = uint32(w.rng.IntN(0o1000))
+	}
+	return o
+}

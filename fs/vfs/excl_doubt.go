@@ -1,0 +1,231 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// doubt is a change of names that the node was asked for and did not answer: the
+// link was lost, or this process was killed. Before anything else is sent the node
+// is looked at, for paths may lead through a folder that was to be renamed, and
+// a name that was to be made may have been removed here since.
+type doubt struct {
+	kind actionKind
+	d    *dentry // who gets or loses the name
+	from *dentry // of actRename
+	n    *xnode  // nil where a name is removed
+	typ  uint32  // of n
+}
+
+// intend writes to the journal what the node is about to be asked for; mu is held.
+// Removing a name need not be told, unless the inode has other names: it is done
+// again then.
+func (x *Exclusive) intend(a *action) {
+	a.intended = true
+	if a.kind == actRmdir || a.kind == actRemove && (a.gone == nil || len(a.gone.places) < 2) {
+		return
+	}
+	r := &record{Kind: recIntent, Mask: attrMask(a.kind), Parent: a.d.parent.ino, Name: a.d.name}
+	if a.n != nil {
+		r.Ino = a.n.ino
+	}
+	if a.kind == actRename {
+		r.Parent2, r.Name2 = a.from.parent.ino, a.from.name
+	}
+	if err := x.note(nil, r); err != nil {
+		x.log.Warn("cannot write to the journal", "error", err)
+	}
+}
+
+// doubted keeps an action whose answer was lost; mu is held.
+func (x *Exclusive) doubted(a *action) {
+	if !a.intended || a.d == nil || a.d.remote == a.n {
+		return
+	}
+	v := &doubt{kind: a.kind, d: a.d, n: a.n, typ: a.typ}
+	a.d.doubts++
+	if a.kind == actRename {
+		v.from = a.from
+		v.from.doubts++
+	}
+	x.doubts = append(x.doubts, v)
+	if len(x.doubts) == 1 {
+		x.tasks.Go(func() { x.clearDoubts(x.ctx) })
+	}
+}
+
+// denied takes back what intend has written of an action that the node refused; mu is held.
+func (x *Exclusive) denied(a *action) {
+	if !a.intended || a.d == nil || a.d.remote == a.n {
+		return
+	}
+	r := &record{Kind: recPlaced, Parent: a.d.parent.ino, Name: a.d.name}
+	if a.d.remote != nil {
+		r.Ino = a.d.remote.ino
+	}
+	if err := x.note(nil, r); err != nil {
+		x.log.Warn("cannot write to the journal", "error", err)
+	}
+}
+
+// certain waits until nothing is in doubt; mu is held, and let go meanwhile.
+func (x *Exclusive) certain() error {
+	for len(x.doubts) > 0 && !x.draining {
+		x.changed.Wait()
+	}
+	switch {
+	case x.draining:
+		return errClosed
+	case x.fence != nil:
+		return errFenced
+	}
+	return nil
+}
+
+// stay returns where n is on the node, if it is there, and keeps it from moving
+// until release is called. It waits while that is not certain.
+func (x *Exclusive) stay(ctx context.Context, n *xnode) (p string, ok bool, release func(), err error) {
+	start := time.Now()
+	for {
+		x.paths.RLock()
+		x.mu.Lock()
+		if len(x.doubts) == 0 && (len(n.places) == 0 || !n.places[0].gate.busy) {
+			p, ok = x.remotePath(n)
+			x.mu.Unlock()
+			return p, ok, x.paths.RUnlock, nil
+		}
+		x.paths.RUnlock()
+		err := x.waitChange(ctx)
+		x.mu.Unlock()
+		if err == nil && x.o.Timeout > 0 && time.Since(start) > x.o.Timeout {
+			err = context.DeadlineExceeded
+		}
+		if err != nil {
+			return "", false, nil, err
+		}
+	}
+}
+
+// errFenced ends what was on its way when the lease was lost; it stays pending.
+var errFenced = errors.New("the lock is lost")
+
+// clearDoubts looks at the node for all that is in doubt, until it is certain, or
+// ctx ends.
+func (x *Exclusive) clearDoubts(ctx context.Context) error {
+	for {
+		c, err := x.link.getForever(ctx)
+		if err != nil {
+			return err
+		}
+		x.mu.Lock()
+		if len(x.doubts) == 0 {
+			x.mu.Unlock()
+			return nil
+		}
+		x.mu.Unlock()
+		err = x.clearDoubtsOn(ctx, c)
+		switch {
+		case err == nil:
+		case isLost(err), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			c.fail()
+		default:
+			return err
+		}
+	}
+}
+
+// clearDoubtsOn does so over one connection, for those there are now.
+func (x *Exclusive) clearDoubtsOn(ctx context.Context, c *connection) error {
+	x.paths.RLock()
+	defer x.paths.RUnlock()
+	x.mu.Lock()
+	doubts := x.doubts
+	x.mu.Unlock()
+	const together = 64
+	for len(doubts) > 0 {
+		some := doubts[:min(together, len(doubts))]
+		doubts = doubts[len(some):]
+		done := make([]bool, len(some))
+		errs := make([]error, len(some))
+		var tasks sync.WaitGroup
+		for i, v := range some {
+			tasks.Go(func() { done[i], errs[i] = x.wasDone(ctx, c, v) })
+		}
+		tasks.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		x.mu.Lock()
+		for i, v := range some {
+			x.cleared(v, done[i])
+		}
+		x.doubts = x.doubts[len(some):]
+		x.changed.Broadcast()
+		x.mu.Unlock()
+	}
+	return nil
+}
+
+// wasDone looks whether the node has done it.
+func (x *Exclusive) wasDone(ctx context.Context, c *connection, v *doubt) (bool, error) {
+	there := func(d *dentry) (uint32, error) {
+		x.mu.Lock()
+		p, ok := x.pathOf(d)
+		x.mu.Unlock()
+		if !ok {
+			return 0, nil
+		}
+		s := c.pick()
+		info, err := on(ctx, x.link, s, func() (os.FileInfo, error) { return s.Lstat(p) }, nil)
+		if errors.Is(err, os.ErrNotExist) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		st, err := fileStat(info)
+		if err != nil {
+			return 0, err
+		}
+		return st.Mode & TypeMask, nil
+	}
+	typ, err := there(v.d)
+	switch {
+	case err != nil:
+		return false, err
+	case v.kind == actRemove || v.kind == actRmdir:
+		return typ == 0, nil
+	case v.kind != actRename || typ != v.typ:
+		return typ == v.typ, nil
+	}
+	typ, err = there(v.from)
+	return typ == 0, err
+}
+
+// cleared takes note of what was found; mu is held.
+func (x *Exclusive) cleared(v *doubt, done bool) {
+	v.d.doubts--
+	if v.from != nil {
+		v.from.doubts--
+	}
+	a := &action{kind: v.kind, d: v.d, from: v.from, n: v.n, typ: v.typ, intended: true}
+	if done {
+		x.placed(a)
+	} else {
+		x.denied(a)
+	}
+	for _, d := range []*dentry{v.d, v.from} {
+		switch {
+		case d == nil:
+		case d.w != nil:
+			x.queue(d.w)
+		case d.local != d.remote && !(isAside(d.name) && d.remote != nil && d.remote.opens > 0):
+			x.ensureWork(d)
+		default:
+			x.tidy(d)
+		}
+	}
+}

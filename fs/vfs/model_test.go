@@ -1,0 +1,181 @@
+package vfs_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bundlefs/fs/contract"
+	"bundlefs/fs/vfs"
+	"bundlefs/internal/testnode"
+)
+
+var (
+	modelTime = flag.Duration("model.time", 0, "how long each model test runs; 0 is the quick form")
+	modelSeed = flag.Uint64("model.seed", 0, "seed of the model tests, to do a failed run again; 0 makes one")
+)
+
+// umask sets the process's umask until the test ends.
+func umask(t *testing.T, mask int) {
+	t.Helper()
+	old := syscall.Umask(mask)
+	t.Cleanup(func() { syscall.Umask(old) })
+}
+
+// visible is a folder of the node without the names that nobody sees.
+type visible struct{ contract.OS }
+
+func (v visible) List(p string) ([]string, error) {
+	names, err := v.OS.List(p)
+	kept := names[:0]
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".bundlefs~") {
+			kept = append(kept, name)
+		}
+	}
+	return kept, err
+}
+
+// TestExclusiveModel does random operations in the mount and on a plain folder in
+// step, and compares the node at each barrier.
+func TestExclusiveModel(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		rtt   time.Duration
+		cuts  bool
+		steps int
+	}{
+		{"Local", 0, false, 1200},
+		{"Delay", 20 * time.Millisecond, false, 600},
+		{"LocalCuts", 0, true, 600},
+		{"DelayCuts", 20 * time.Millisecond, true, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := testnode.Start(t)
+			link := testnode.NewLink(t, n.Addr)
+			link.SetRTT(c.rtt)
+			target := n.TargetVia(link)
+			target.Options["ServerAliveInterval"] = "1"
+			target.Options["ServerAliveCountMax"] = "2"
+			x := newExclusive(t, target, fresh(t, n.Home))
+			if c.cuts {
+				cutAtRandom(t, link)
+			}
+			runModel(t, x, filepath.Join(n.Home, lastFolder(t, n.Home)), c.steps, nil)
+		})
+	}
+}
+
+// lastFolder is the one folder in home.
+func lastFolder(t *testing.T, home string) string {
+	t.Helper()
+	l, err := os.ReadDir(home)
+	if err != nil || len(l) != 1 {
+		t.Fatalf("%v, %v", l, err)
+	}
+	return l[0].Name()
+}
+
+// runModel runs the model test on x, which has the empty folder root of the node.
+// remote, if not nil, changes the folder on the node and the plain one alike, as
+// a remote step does; then x drops what it knows.
+func runModel(t *testing.T, x *vfs.Exclusive, root string, steps int, remote func(rng *rand.Rand, trees ...contract.Tree) error) {
+	t.Helper()
+	umask(t, 0)
+	seed := *modelSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-model.seed=%d", seed)
+	here, plain := contract.VFS{Files: x, Root: vfs.RootIno}, contract.OS{Dir: t.TempDir()}
+	m := &contract.Model{
+		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 60, NoLinks: remote != nil,
+		Barrier: func(rng *rand.Rand, open bool) error {
+			if err := barrier(x, root, open); err != nil {
+				return err
+			}
+			if remote != nil {
+				if err := remote(rng, contract.OS{Dir: root}, plain); err != nil {
+					return err
+				}
+				x.Drop()
+			} else if rng.IntN(3) == 0 {
+				x.Drop()
+			}
+			return nil
+		},
+	}
+	if *modelTime > 0 {
+		m.Steps, m.Time = 1<<40, *modelTime
+	}
+	m.Run(t)
+}
+
+// barrier waits until the node has everything, which must not take for ever, and
+// compares it.
+func barrier(x *vfs.Exclusive, root string, open bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := x.Sync(ctx, nil); err != nil {
+		return fmt.Errorf("%w; %+v\n%s", err, x.Status(), vfs.Pending(x))
+	}
+	node := contract.OS{Dir: root}
+	var there contract.Tree = node
+	if open { // what is open may have been removed
+		there = visible{node}
+	}
+	if err := contract.Difference(there, contract.VFS{Files: x, Root: vfs.RootIno}); err != nil {
+		return fmt.Errorf("the node and the mount differ: %w", err)
+	}
+	if st := x.Status(); !open && (st.Pending != vfs.Progress{}) {
+		return fmt.Errorf("after the barrier there is still %+v to be sent", st.Pending)
+	}
+	return nil
+}
+
+// cutAtRandom cuts the link at random moments until the test ends: mostly so that
+// both sides notice at once, sometimes silently.
+func cutAtRandom(t *testing.T, link *testnode.Link) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	pause := func(d time.Duration) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-stop:
+			return false
+		case <-timer.C:
+			return true
+		}
+	}
+	go func() {
+		defer close(done)
+		for pause(50*time.Millisecond + rand.N(600*time.Millisecond)) {
+			switch rand.N(6) {
+			case 0:
+				link.Drop()
+				ok := pause(rand.N(300 * time.Millisecond))
+				link.Heal()
+				if !ok {
+					return
+				}
+			case 1:
+				link.Drop() // for as long as it takes to notice
+				ok := pause(4 * time.Second)
+				link.Heal()
+				if !ok {
+					return
+				}
+			default:
+				link.Reset()
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+}
