@@ -92,6 +92,7 @@ type Exclusive struct {
 	quiet      bool     // nothing is started until it is
 	doubts     []*doubt // changes on the node of which it is not known whether they were made
 	seq        uint64   // numbers the changes
+	sends      uint64   // counts what was sent of contents and attributes
 	generation uint64   // of the journal: which nodes it tells of
 	marks      markList
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
@@ -103,6 +104,7 @@ type Exclusive struct {
 	dirtyBytes int64 // to be sent
 	memBytes   int64 // held by small files
 	cached     cache
+	ahead      ahead
 	space      space
 
 	fence    error // why nothing may be changed: ErrLeaseLost

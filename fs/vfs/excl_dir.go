@@ -55,6 +55,7 @@ func (x *Exclusive) ReadDir(ctx context.Context, h Handle, again bool) ([]DirEnt
 	if err != nil {
 		return nil, &Error{"readdir", d.n.name(), err}
 	}
+	x.listAhead(n)
 	d.entries = make([]DirEntry, 0, len(n.children))
 	for name, c := range n.children {
 		if c.local != nil {

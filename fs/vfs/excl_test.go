@@ -2,14 +2,18 @@ package vfs_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
+	"bundlefs/internal/node"
 	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
@@ -60,4 +64,47 @@ func TestExclusiveContract(t *testing.T) {
 		})
 		return here
 	})
+}
+
+// TestListAhead lists only the root: the subfolders are listed without being asked for.
+func TestListAhead(t *testing.T) {
+	var opened atomic.Int64
+	n, err := node.Start(node.Observe(func(r node.Request) {
+		if r.Name == "OPENDIR" {
+			opened.Add(1)
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	const folders = 30
+	for i := range folders {
+		if err := os.MkdirAll(filepath.Join(n.Home, "tree", fmt.Sprint(i), "below"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := newExclusive(t, n.Target(), "tree")
+	here := contract.VFS{Files: x, Root: vfs.RootIno}
+	if names, err := here.List("."); err != nil || len(names) != folders {
+		t.Fatal(names, err)
+	}
+	await(t, "all folders to be listed", func() bool { return opened.Load() == 1+2*folders })
+	if names, err := here.List("7"); err != nil || len(names) != 1 {
+		t.Error(names, err)
+	}
+	if got := opened.Load(); got != 1+2*folders {
+		t.Errorf("%d folders listed, want %d", got, 1+2*folders)
+	}
+}
+
+// await waits until a condition holds that nothing signals.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 }
