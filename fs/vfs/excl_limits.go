@@ -14,50 +14,60 @@ import (
 // cache keeps the local data of files that are on the node, up to a limit: what
 // was just written is likely read.
 type cache struct {
-	files list.List // of *xnode, oldest first
-	slots map[*xnode]*list.Element
+	spooled list.List // of *xnode with data in the spool, oldest first
+	small   list.List // of *xnode with data in memory, oldest first
+	slots   map[*xnode]slot
+	bytes   int64 // in the spool
+}
+
+// slot is where a file is in the cache.
+type slot struct {
+	list  *list.List
+	entry *list.Element
 	bytes int64
 }
 
-// cacheMost is how much local data of files that are on the node is kept.
+// cacheMost is how much local data of files that are on the node is kept in the spool.
 const cacheMost = 1 << 30
 
 // add takes n, all of whose local data is on the node, into the cache; mu is held.
 func (c *cache) add(x *Exclusive, n *xnode) {
 	c.drop(n)
 	if c.slots == nil {
-		c.slots = map[*xnode]*list.Element{}
+		c.slots = map[*xnode]slot{}
 	}
-	n.data.charge = n.data.local.Bytes()
-	c.bytes += n.data.charge
-	c.slots[n] = c.files.PushBack(n)
+	s := slot{list: &c.small}
+	if n.data.mem == nil {
+		s.list, s.bytes = &c.spooled, n.data.local.Bytes()
+		c.bytes += s.bytes
+	}
+	s.entry = s.list.PushBack(n)
+	c.slots[n] = s
 	c.trim(x)
 }
 
 // drop takes n out of the cache; mu is held.
 func (c *cache) drop(n *xnode) {
-	slot := c.slots[n]
-	if slot == nil {
-		return
+	if s, ok := c.slots[n]; ok {
+		s.list.Remove(s.entry)
+		delete(c.slots, n)
+		c.bytes -= s.bytes
 	}
-	c.files.Remove(slot)
-	delete(c.slots, n)
-	c.bytes -= n.data.charge
-	n.data.charge = 0
 }
 
 // trim forgets the oldest data that nobody has open; mu is held.
 func (c *cache) trim(x *Exclusive) {
-	for e := c.files.Front(); e != nil && (c.bytes > cacheMost || x.memBytes > memMost); {
-		n := e.Value.(*xnode)
-		e = e.Next()
-		if c.bytes <= cacheMost && n.data.mem == nil {
-			continue
-		}
-		if n.opens == 0 && n.w == nil && !n.gate.busy {
-			x.dropData(n)
+	forget := func(l *list.List, tooMuch func() bool) {
+		for e := l.Front(); e != nil && tooMuch(); {
+			n := e.Value.(*xnode)
+			e = e.Next()
+			if n.opens == 0 && n.w == nil && !n.gate.busy {
+				x.dropData(n)
+			}
 		}
 	}
+	forget(&c.spooled, func() bool { return c.bytes > cacheMost })
+	forget(&c.small, func() bool { return x.memBytes > memMost })
 }
 
 // space is what is known of the node's file system.
@@ -110,7 +120,13 @@ func (x *Exclusive) refreshSpace(ctx context.Context) {
 // reserve finds room for n more bytes to be sent: it waits while the spool is
 // full, and refuses what the node has no space for. mu is held, and let go meanwhile.
 func (x *Exclusive) reserve(ctx context.Context, n int64) error {
-	for x.dirtyBytes > 0 && x.dirtyBytes+n > x.o.SpoolMax {
+	full := func() bool { return x.dirtyBytes > 0 && x.dirtyBytes+n > x.o.SpoolMax }
+	if full() {
+		late, done := patient(ctx)
+		defer done()
+		ctx = late
+	}
+	for full() {
 		if x.marks.n == 0 { // all that waits is refused
 			return syscall.ENOSPC
 		}

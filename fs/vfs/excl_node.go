@@ -40,6 +40,7 @@ type xnode struct {
 	made       bool   // found in the journal as made here
 	generation uint64 // of the journal that tells of it
 	learnt     bool   // the node has changed it since
+	sentAs     uint64 // which of all sends was the last of its content or attributes
 }
 
 // attrMask says which attributes are to be sent.
@@ -64,8 +65,7 @@ type content struct {
 	base    int64
 	cut     bool // the node's file must be cut to cutTo first
 	cutTo   int64
-	charge  int64 // bytes counted as clean cache
-	spooled bool  // has a file in the spool
+	spooled bool // has a file in the spool
 }
 
 // dentry is one name in a folder, here and on the node.
