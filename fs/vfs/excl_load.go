@@ -97,6 +97,8 @@ func (x *Exclusive) readHandle(ctx context.Context, f *xfile) (*openFile, error)
 	if f.reader.open != nil && f.reader.open.usable() {
 		return f.reader.open, nil
 	}
+	ctx, done := patient(ctx)
+	defer done()
 	for {
 		p, ok, release, err := x.stay(ctx, f.n)
 		if err != nil {
@@ -140,7 +142,7 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 			x.mu.Unlock()
 			return nil
 		}
-		version := n.version
+		version, since := n.version, x.sends
 		x.mu.Unlock()
 		p, ok, release, err := x.stay(ctx, n)
 		if err != nil {
@@ -157,7 +159,7 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 		}
 		x.mu.Lock()
 		if n.version == version { // else: changed on the node meanwhile, by ourselves
-			x.merge(n, names)
+			x.merge(n, names, since)
 			x.mu.Unlock()
 			return nil
 		}
@@ -166,7 +168,7 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 }
 
 // merge makes a listing of the node the truth, but for what is to be sent; mu is held.
-func (x *Exclusive) merge(n *xnode, names []sftpwire.Name) {
+func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 	seen := make(map[string]bool, len(names))
 	for _, entry := range names {
 		name := entry.Name
@@ -188,7 +190,7 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name) {
 			x.ensureWork(d)
 			continue
 		}
-		x.learn(n, name, a)
+		x.learn(n, name, a, since)
 	}
 	for name, d := range n.children {
 		if !seen[name] && d.w == nil && !d.gate.busy && d.local != nil && d.local == d.remote {
@@ -199,7 +201,7 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name) {
 }
 
 // learn takes over what the node says of a name for which nothing is to be sent; mu is held.
-func (x *Exclusive) learn(dir *xnode, name string, a Attr) {
+func (x *Exclusive) learn(dir *xnode, name string, a Attr, since uint64) {
 	d := x.at(dir, name)
 	n := d.local
 	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask {
@@ -212,13 +214,14 @@ func (x *Exclusive) learn(dir *xnode, name string, a Attr) {
 		x.setRemote(d, n)
 		return
 	}
-	x.learnAttr(n, a)
+	x.learnAttr(n, a, since)
 }
 
-// learnAttr takes over attributes, unless ours are to be sent; mu is held.
-func (x *Exclusive) learnAttr(n *xnode, a Attr) {
+// learnAttr takes over attributes, unless ours are to be sent, or were sent since
+// the node was asked, when as many sends were done; mu is held.
+func (x *Exclusive) learnAttr(n *xnode, a Attr, since uint64) {
 	n.stale = false
-	if n.w != nil || n.storing > 0 {
+	if n.w != nil || n.storing > 0 || n.sentAs > since {
 		return
 	}
 	if n.isFile() && n.data != nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime)) {
@@ -259,6 +262,9 @@ func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
 	if !ok {
 		return nil
 	}
+	x.mu.Lock()
+	since := x.sends
+	x.mu.Unlock()
 	st, err := statPath(ctx, x.link, p)
 	if errors.Is(err, os.ErrNotExist) {
 		return syscall.ESTALE
@@ -269,7 +275,7 @@ func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if a := x.view.listed(st); a.Mode&TypeMask == n.attr.Mode&TypeMask {
-		x.learnAttr(n, a)
+		x.learnAttr(n, a, since)
 		return nil
 	}
 	return syscall.ESTALE

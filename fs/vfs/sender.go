@@ -146,7 +146,12 @@ func (x *Exclusive) ended(a *action, err error) {
 	}
 	if err != nil {
 		x.denied(a)
+		changed := w.mark != nil
 		x.failed(w)
+		if changed || w.d != nil && w.d.local == w.d.remote || w.n != nil && w.n.dead() {
+			x.queue(w) // what was refused is not wanted any more
+			return
+		}
 		x.refusedBy(w, err)
 		return
 	}
@@ -366,7 +371,11 @@ func (x *Exclusive) sendAttr(c *connection, a *action) error {
 		n.send |= mask
 		return err
 	}
-	x.noteSent(n, seq)
+	x.sends++
+	n.sentAs = x.sends
+	if n.data == nil || n.data.dirty.Empty() && n.data.flying.Empty() && !n.data.cut {
+		x.noteSent(n, seq) // else its content is told with it
+	}
 	return nil
 }
 

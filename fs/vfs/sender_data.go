@@ -191,7 +191,7 @@ func (x *Exclusive) contentEnded(a *action, content *work, rounds []round, err e
 		}
 		// The name is another's work: it is there, or it is what failed.
 		x.failed(content)
-		if placed && !x.again(err) {
+		if placed && !x.again(err) && !n.dead() {
 			x.refusedBy(content, err)
 			return nil
 		}
@@ -201,6 +201,8 @@ func (x *Exclusive) contentEnded(a *action, content *work, rounds []round, err e
 		}
 		return err
 	}
+	x.sends++
+	n.sentAs = x.sends
 	x.noteSent(n, rounds[len(rounds)-1].seq)
 	if d := n.data; d != nil {
 		for _, r := range rounds {
