@@ -25,6 +25,12 @@
 // the kernel is not used: it has lost data of network file systems, and it would
 // keep errors from the writer.
 //
+// In exclusive mode ([Options].Exclusive) the kernel keeps everything until this
+// package tells it otherwise: nobody else changes the folder but what works on it
+// on the node at a moment that is known, after which [Server.Drop] is called.
+// Writes are acknowledged when they are in the spool and reach the node behind;
+// fsync of a file, fsync of any folder, and [Server.Sync] return when they have.
+//
 // # Signals
 //
 // A request ends early for a signal that asks its program to end (SIGHUP, SIGINT,

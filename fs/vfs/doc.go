@@ -4,7 +4,8 @@
 // A [FileSystem] is addressed as the kernel addresses one: by inode number and
 // name for lookups, by inode number for what is known, by handle for what is
 // open. Package fs translates kernel requests to it and adds nothing; tests call
-// it directly. There is one implementation now, [Shared].
+// it directly. There are two: [Shared] for a folder that others write too, and
+[Exclusive] for one whose only writer is this mount.
 //
 // # Shared mode
 //
@@ -25,6 +26,71 @@
 // Changes are not, and fail with EIO: nobody knows whether the node made them.
 // In shared mode a file that was open before the loss fails with EIO until it is
 // opened again: its handle was the lost session's.
+//
+// # Exclusive mode
+//
+// Whoever holds the lease of a folder is its only writer, so what is known here is
+// true. The tree (xnode, dentry) is the truth: a folder that was listed, or made
+// here, is complete, and nothing of it is asked again. Reading asks the node only
+// for content that is not local. Each change is written to the spool before it is
+// acknowledged, and sent behind:
+//
+//	call → data: into the journal (small files) or the inode's file in the spool
+//	     → a record in the journal, which makes it survive kill -9
+//	     → the tree → acknowledged
+//	     → work on a name or an inode → action on the node → a record that it is done
+//
+// What is to be sent is not a list of calls but the difference between the tree
+// and the node. Each name knows who has it here (dentry.local) and on the node
+// (dentry.remote), each inode what of its content (content.dirty) and attributes
+// (xnode.send) the node lacks. So a file made and removed before it was sent is
+// never sent, ten chmods are one, and a file renamed three times moves once.
+//
+// # Order
+//
+// A work says what is different; plan picks what can be done about it now, or what
+// it waits for. The rules, and why they hold:
+//
+//   - A name is made only when its folder is on the node: else its work waits for
+//     the work of the folder's name.
+//   - A name that another inode has on the node is freed first: that inode moves to
+//     its new name, or is removed; a file goes over a file that was removed here in
+//     one posix-rename. Of a ring of names that wait for each other, one steps
+//     aside under a hidden name.
+//   - A folder is removed when the last of its names on the node is. A folder does
+//     not move into itself: what is inside it on the node and not here moves out
+//     first.
+//   - A file that was renamed before it was first sent, or takes the name of one
+//     that is on the node, is put together under a hidden name in the same folder:
+//     its name appears with its whole content. A file that is on the node moves only
+//     when all that was written before the renaming has arrived.
+//   - The times of a folder are set when nothing in it is left to be sent.
+//   - Everything else goes at once: as many actions as the window allows. Of the
+//     actions on one name or inode there is one at a time (gate). While paths are
+//     written no folder moves, since they may lead through it (Exclusive.paths).
+//
+// The node therefore sees each path's changes in local order, though it does not
+// see all of them. Changes of different paths may arrive in another order.
+//
+// # The states of an inode's content
+//
+//	clean ──write──▶ dirty ──sending begins──▶ flying ──acknowledged──▶ clean
+//	                   ▲                          │
+//	                   ├──────── link lost ───────┤
+//	                   │                          └──refused──▶ refused
+//	                   └────── retry, or a new change ────────────┘
+//
+// What is written while flying is dirty at once, and flies next. A refused change
+// is kept with its data and out of what barriers wait for, with all that waits for
+// it; the barrier tells of it. An inode that has lost its last name sends nothing
+// more; its content stays for who has it open, on the node under a hidden name if
+// only the node has it.
+//
+// # After a crash, and after a lost link
+//
+// The journal is replayed: changes that no record says are done are different
+// from the node again and sent again. What the node was asked for and did not
+// answer may have been done or not; it is looked at before more is sent.
 //
 // # What SFTP cannot do
 //
@@ -57,4 +123,7 @@
 //     one with the lower inode number first;
 //  3. tree.mu: the tree, never held during a request;
 //  4. Shared.mu: the tables of open files and folders.
+//
+// In exclusive mode: xdir.mu or nodeReader.mu, then Exclusive.paths, then
+// Exclusive.mu, then those of the spool and the transport.
 package vfs
