@@ -5,7 +5,7 @@
 // name for lookups, by inode number for what is known, by handle for what is
 // open. Package fs translates kernel requests to it and adds nothing; tests call
 // it directly. There are two: [Shared] for a folder that others write too, and
-[Exclusive] for one whose only writer is this mount.
+// [Exclusive] for one whose only writer is this mount.
 //
 // # Shared mode
 //
