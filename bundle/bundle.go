@@ -34,6 +34,7 @@ type Config struct {
 	// again under the name "bundlefs".
 	BundlefsCommand []string
 
+	CacheDir string          // under which bundlefs keeps what is not sent yet; "": as os.UserCacheDir has it
 	StateDir string          // "": $XDG_STATE_HOME/conc, by default ~/.local/state/conc
 	Log      *slog.Logger    // nil: nothing is logged
 	Prompt   remote.Prompter // for connections made here; nil: nothing is asked

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"bundlefs/internal/remote"
 )
 
 // ErrBlocked is what every error matches (errors.Is) that says: somebody else
@@ -95,6 +97,7 @@ type LostError struct {
 	Node, Dir string
 	Record    *Record // the holder now; nil when unknown or nobody
 	Reason    string
+	Spool     string // the folder with what was not sent to the node; "" when there is nothing
 }
 
 func (e *LostError) Error() string {
@@ -105,6 +108,9 @@ func (e *LostError) Error() string {
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}
+	if e.Spool != "" {
+		s += "; what was not sent is kept in " + e.Spool
+	}
 	return s
 }
 
@@ -113,7 +119,84 @@ func (e *LostError) Is(target error) bool { return target == ErrNotOurs }
 
 // Hint says what the operator can do.
 func (e *LostError) Hint() string {
-	return fmt.Sprintf("nothing was changed on the node; 'conc close %s --forget' removes what is left of it on this workstation only", e.Node)
+	hint := fmt.Sprintf("nothing was changed on the node; 'conc close %s --forget' removes what is left of it on this workstation only", e.Node)
+	if e.Spool != "" {
+		hint += ", but not the spool"
+	}
+	return hint
+}
+
+// RefusedError says which changes the node does not take. They are kept, with
+// their data, and can be tried again or given up.
+type RefusedError struct {
+	Node, MountPoint string
+	Changes          []Refused
+	Before           string // what was not done for it, as "unmounted"; "" when the barrier was all
+}
+
+func (e *RefusedError) Error() string {
+	var b strings.Builder
+	if e.Before != "" {
+		b.WriteString("not " + e.Before + ": ")
+	}
+	fmt.Fprintf(&b, "%s refuses %d change", e.Node, len(e.Changes))
+	if len(e.Changes) != 1 {
+		b.WriteByte('s')
+	}
+	b.WriteString(", which are kept: ")
+	for i, c := range e.Changes {
+		if i == 5 {
+			fmt.Fprintf(&b, "; and %d more", len(e.Changes)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(c.String())
+	}
+	return b.String()
+}
+
+// String is the path, the errno and the cause.
+func (r Refused) String() string {
+	return fmt.Sprintf("%s: %s: %s", clean(r.Path), clean(r.Errno), clean(r.Error))
+}
+
+// Is makes errors.Is(err, ErrBlocked) true when something was not begun for it.
+func (e *RefusedError) Is(target error) bool { return target == ErrBlocked && e.Before != "" }
+
+// Hint says what the operator can do.
+func (e *RefusedError) Hint() string {
+	path := "PATH"
+	if len(e.Changes) == 1 {
+		path = remote.Quote(clean(e.Changes[0].Path))
+	}
+	at := remote.Quote(e.MountPoint)
+	return fmt.Sprintf("mend the cause on the node, then 'conc sync %s' (or 'bundlefs retry %s') sends them again\n"+
+		"or give up what is not needed: 'bundlefs discard %s %s'; 'conc close %s --discard' gives up all of it and closes", e.Node, at, at, path, e.Node)
+}
+
+// LinkError says that a barrier failed since the mount has no connection.
+type LinkError struct {
+	Node    string
+	Reason  string   // why there is none, as the mount tells it
+	Pending Progress // what is not on the node
+	Err     error    // that of the barrier
+}
+
+func (e *LinkError) Error() string {
+	s := fmt.Sprintf("no connection to %s: %d files, %d bytes are not on the node yet", e.Node, e.Pending.Files, e.Pending.Bytes)
+	if e.Reason != "" {
+		s += ": " + clean(e.Reason)
+	}
+	return s
+}
+
+func (e *LinkError) Unwrap() error { return e.Err }
+
+// Hint says what the operator can do.
+func (e *LinkError) Hint() string {
+	return "nothing is lost: it is kept on this workstation and sent when the node can be reached again"
 }
 
 // NotFolderError says that what is at the bundle's path is no folder that

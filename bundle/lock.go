@@ -112,11 +112,21 @@ func (l *locking) run(ctx context.Context) error {
 		if err := l.b.unmount(ctx, false); err != nil {
 			return err
 		}
+		if at := st.spool(); at != "" {
+			l.b.log.Warn("the bundle was gone from the node; what was not sent of it is kept", "node", st.Node, "spool", at)
+		}
+	}
+	var cache string
+	if l.b.cfg.MountPoint != None {
+		var err error
+		if cache, err = l.b.cfg.cacheDir(); err != nil {
+			return err
+		}
 	}
 	rec := newRecord(&l.b.cfg)
 	st = State{
 		Phase: PhaseLocking, Node: l.b.cfg.Node, Target: l.b.cfg.Target.String(), Dir: l.b.cfg.Dir,
-		MountPoint: l.b.cfg.MountPoint, Deploy: l.b.cfg.Deploy, Record: *rec, Local: local,
+		MountPoint: l.b.cfg.MountPoint, Cache: cache, Deploy: l.b.cfg.Deploy, Record: *rec, Local: local,
 	}
 	if err := l.b.setState(&st); err != nil {
 		return err
@@ -280,7 +290,17 @@ func (l *locking) takeBack(st *State, made bool) error {
 func (b *Bundle) takeBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
 	defer cancel()
-	if err := b.Close(ctx); err != nil {
+	err := b.unmount(ctx, false)
+	if st, ok := b.State(); ok && err == nil {
+		// The mount was not there long enough for anybody to write into it.
+		if err = awaitEnd(ctx, st.MountPoint); err == nil && st.spool() != "" {
+			err = os.RemoveAll(st.spool())
+		}
+	}
+	if err == nil {
+		err = b.Close(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("take back: %w", err)
 	}
 	return nil

@@ -3,7 +3,6 @@ package bundle
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ import (
 const (
 	aliveTime = 5 * time.Second  // how long a mount may take to answer whether it lives
 	endTime   = 10 * time.Second // how long a mount program may take to end
+	sendTime  = 40 * time.Second // how long one may go on sending that was unmounted by others
 )
 
 // Mount mounts the bundle on the local folder and returns when it can be
@@ -47,6 +47,10 @@ func (b *Bundle) Mount(ctx context.Context) error {
 		return withHint(fmt.Errorf("mount %s: something else is mounted there: %s %s", st.MountPoint, other.Type, other.Source),
 			"unmount it, or set 'mount' in deploy.ini to another place: each node needs its own")
 	case !ours:
+		// Unmounted by somebody, it may still be sending.
+		if err := awaitEnd(ctx, st.MountPoint); err != nil {
+			return err
+		}
 	case alive(st.MountPoint):
 		return nil
 	default:
@@ -59,7 +63,7 @@ func (b *Bundle) Mount(ctx context.Context) error {
 		return err
 	}
 	if err := b.runBundlefs(ctx, st); err != nil {
-		return err
+		return b.notMounted(ctx, st, err)
 	}
 	if ours, _, err := findMount(st); err != nil {
 		return err
@@ -67,6 +71,40 @@ func (b *Bundle) Mount(ctx context.Context) error {
 		return fmt.Errorf("mount %s: bundlefs has ended without mounting", st.MountPoint)
 	}
 	b.log.Info("mounted", "node", b.cfg.Node, "mount", st.MountPoint)
+	return nil
+}
+
+// notMounted asks the node why a mount may have failed: what we find out
+// ourselves says more than the words of the mount program.
+func (b *Bundle) notMounted(ctx context.Context, st *State, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	h, herr := b.Holder(ctx)
+	switch {
+	case herr != nil:
+		return fmt.Errorf("mount %s: %w", st.MountPoint, herr)
+	case !h.Ours:
+		return b.lostLock(ctx, st)
+	}
+	return err
+}
+
+// awaitEnd waits until no mount program answers for a folder any more.
+func awaitEnd(ctx context.Context, folder string) error {
+	limit := time.NewTimer(sendTime)
+	defer limit.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for alive(folder) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit.C:
+			return withHint(fmt.Errorf("mount %s: an earlier mount program does not end", folder), "wait, then try again")
+		case <-tick.C:
+		}
+	}
 	return nil
 }
 
@@ -87,6 +125,9 @@ func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
 	defer messages.Close()
 	cmd := exec.CommandContext(ctx, name)
 	cmd.Args = args
+	if st.Cache != "" { // where its spool is, whatever the environment says today
+		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+st.Cache)
+	}
 	cmd.Stdout, cmd.Stderr = messages, messages
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endTime
@@ -169,61 +210,15 @@ func alive(mountpoint string) bool {
 	return c.Close() == nil
 }
 
-// Progress is how far a barrier has come; numbers that are not known are 0.
-type Progress struct {
-	Files int64 `json:"files"` // files to go
-	Bytes int64 `json:"bytes"` // bytes to go
-}
-
-// Sync is the barrier: it returns when all that was written into the mount is
-// on the node, or with what the node refused. progress may be nil.
-func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
-	return b.ask(ctx, "sync", func(raw json.RawMessage) {
-		var p Progress
-		if progress != nil && json.Unmarshal(raw, &p) == nil {
-			progress(p)
-		}
-	})
-}
-
-// Drop makes the mount forget what it knows of the node's content, so that
-// what a remote step wrote is seen at once.
-func (b *Bundle) Drop(ctx context.Context) error { return b.ask(ctx, "drop", nil) }
-
-// ask sends one request to the mount program; a bundle that is not to be
-// mounted has nothing to be asked.
-func (b *Bundle) ask(ctx context.Context, op string, progress func(json.RawMessage)) error {
-	st, err := b.open()
-	if err != nil || st.MountPoint == None {
-		return err
-	}
-	err = request(ctx, st.MountPoint, op, nil, progress)
-	if errors.Is(err, control.ErrNotMounted) {
-		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
-	}
-	return err
-}
-
-func request(ctx context.Context, folder, op string, result any, progress func(json.RawMessage)) error {
-	c, err := control.Dial(ctx, folder)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.Call(ctx, op, nil, result, progress)
-}
-
 // serverOf is the process that serves a mount, 0 when it does not tell.
 func serverOf(ctx context.Context, folder string) int {
 	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
-	var status struct {
-		PID int `json:"pid"`
-	}
-	if request(ctx, folder, "status", &status, nil) != nil {
+	var m MountStatus
+	if request(ctx, folder, "status", nil, &m, nil) != nil {
 		return 0
 	}
-	return status.PID
+	return m.PID
 }
 
 // unmountNow unmounts without a barrier, and without waiting for anything that
@@ -236,8 +231,10 @@ func unmountNow(folder string) error {
 	return mountpoint.Unmount(path, false)
 }
 
-// Unmount is the barrier, and then the unmounting. Not mounted is no error.
-// *BusyError when processes use the mount; a refused barrier leaves it mounted.
+// Unmount is the barrier, and then the unmounting. Not mounted is no error. What
+// a mount that has died has not sent is sent first, by mounting again.
+// *BusyError when processes use the mount; the errors of the barrier are those of
+// Sync: it stays mounted.
 func (b *Bundle) Unmount(ctx context.Context) error { return b.unmount(ctx, true) }
 
 func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
@@ -252,14 +249,24 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	}
 	point := st.MountPoint // deploy.ini may name another by now
 	ours, _, err := findMount(&st)
-	if err != nil || !ours {
+	if err != nil {
 		return err
 	}
-	if !alive(point) {
+	lives := ours && alive(point)
+	if barrier && !lives && st.Phase == PhaseOpen && st.spool() != "" {
+		if err := b.Mount(ctx); err != nil {
+			return fmt.Errorf("send what is only in the spool: %w", err)
+		}
+		ours, lives = true, true
+	}
+	switch {
+	case !ours:
+		return nil
+	case !lives:
 		err = detach(point)
-	} else if barrier {
-		err = request(ctx, point, "unmount", nil, nil) // has the barrier in it
-	} else {
+	case barrier:
+		err = b.barrier(ctx, &st, "unmount", "unmounted", nil)
+	default:
 		err = unmountNow(point)
 	}
 	if errors.Is(err, syscall.EBUSY) {
@@ -267,15 +274,34 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	}
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.
-		if ours, _, merr := findMount(&st); merr != nil || ours && alive(point) {
+		switch ours, _, merr := findMount(&st); {
+		case merr != nil, ours && alive(point), ours && barrier:
 			return err
-		} else if ours {
+		case ours:
 			if err := detach(point); err != nil {
 				return err
 			}
 		}
 	}
+	if barrier {
+		if err := b.allSent(ctx, &st); err != nil {
+			return err
+		}
+	}
 	b.log.Info("unmounted", "node", b.cfg.Node, "mount", point)
+	return nil
+}
+
+// allSent proves after an unmount that nothing was written between its barrier
+// and its end that could not be sent any more.
+func (b *Bundle) allSent(ctx context.Context, st *State) error {
+	if err := awaitEnd(ctx, st.MountPoint); err != nil {
+		return err
+	}
+	if at := st.spool(); at != "" {
+		return withHint(fmt.Errorf("%s is unmounted, but not all of it is on the node: the rest is kept in %s", st.MountPoint, at),
+			fmt.Sprintf("'conc mount %s' goes on sending it", st.Node))
+	}
 	return nil
 }
 

@@ -178,7 +178,7 @@ func runRemoval(ctx context.Context, client *remote.Client, st *State) (string, 
 
 // lost describes who holds the bundle now.
 func (b *Bundle) lost(ctx context.Context, client *remote.Client, st *State) error {
-	e := &LostError{Node: st.Node, Dir: st.Dir}
+	e := &LostError{Node: st.Node, Dir: st.Dir, Spool: st.spool()}
 	node, err := client.SFTP(ctx)
 	if err != nil {
 		return errors.Join(e, err)
@@ -237,7 +237,7 @@ func removeParents(ctx context.Context, client *remote.Client, st *State) error 
 
 // Close is the barrier, unmounts, removes the bundle on the node if it is
 // ours, and what was made for it on the workstation. It goes on after any
-// interruption. *BusyError, *LostError: nothing was removed.
+// interruption. *BusyError, *RefusedError, *LostError: nothing was removed.
 func (b *Bundle) Close(ctx context.Context) error {
 	release, err := b.Hold(ctx)
 	if err != nil {
@@ -257,17 +257,31 @@ func (b *Bundle) Close(ctx context.Context) error {
 }
 
 // Forget unmounts without a barrier and removes what was made for the bundle
-// on the workstation. Nothing is asked of the node: its folder stays.
-func (b *Bundle) Forget(ctx context.Context) error {
+// on the workstation. Nothing is asked of the node: its folder stays. What was
+// not sent stays in the spool, which is returned; "" when there is none.
+func (b *Bundle) Forget(ctx context.Context) (spool string, err error) {
 	release, err := b.Hold(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer release()
-	if err := b.unmount(ctx, false); err != nil {
-		return err
+	st, ok := b.State()
+	linked := false
+	if s, err := b.Status(ctx); err == nil && s.MountStatus() != nil {
+		linked = s.MountStatus().Connected
 	}
-	return b.forgetLocal(ctx)
+	if err := b.unmount(ctx, false); err != nil {
+		return "", err
+	}
+	if linked { // it sends what it can before it ends
+		if err := awaitEnd(ctx, st.MountPoint); err != nil {
+			return "", err
+		}
+	}
+	if ok {
+		spool = st.spool()
+	}
+	return spool, b.forgetLocal(ctx)
 }
 
 func (b *Bundle) forgetLocal(ctx context.Context) error {

@@ -38,7 +38,7 @@ func TestCloseRefusesWhatIsAnothers(t *testing.T) {
 	if err := b.Close(t.Context()); !errors.Is(err, ErrNotOurs) {
 		t.Errorf("close without a record: %v", err)
 	}
-	if err := b.Forget(t.Context()); err != nil {
+	if _, err := b.Forget(t.Context()); err != nil {
 		t.Error(err)
 	}
 	noState(t, cfg)

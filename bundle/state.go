@@ -32,7 +32,8 @@ type State struct {
 	Node       string   `json:"node"`
 	Target     string   `json:"target"` // user@host:port, for people
 	Dir        string   `json:"dir"`
-	MountPoint string   `json:"mount"` // absolute, or None
+	MountPoint string   `json:"mount"`           // absolute, or None
+	Cache      string   `json:"cache,omitempty"` // the folder under which the mount keeps its spool
 	Deploy     string   `json:"deploy"`
 	Record     Record   `json:"record"`
 	Parents    []string `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first

@@ -26,6 +26,16 @@ type Status struct {
 	Health  Health          `json:"health"`
 	Mount   json.RawMessage `json:"mount_status,omitempty"` // what bundlefs tells about itself
 	Problem string          `json:"problem,omitempty"`      // why Health is not what it should be
+	Spool   string          `json:"spool,omitempty"`        // the folder with what is not sent yet; "" when there is none
+}
+
+// MountStatus is what Mount tells; nil when the mount does not answer.
+func (s *Status) MountStatus() *MountStatus {
+	var m MountStatus
+	if len(s.Mount) == 0 || json.Unmarshal(s.Mount, &m) != nil {
+		return nil
+	}
+	return &m
 }
 
 // Status tells how the bundle and its mount are; only the workstation is
@@ -36,7 +46,7 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 		_, err := b.open()
 		return nil, err
 	}
-	s := &Status{State: st, Health: HealthNone}
+	s := &Status{State: st, Health: HealthNone, Spool: st.spool()}
 	if st.MountPoint == None {
 		return s, nil
 	}

@@ -357,5 +357,5 @@ func (c *copying) count(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done += n
-	c.t.progress(Progress{"copy", c.done, c.total, "bytes"})
+	c.t.progress(Progress{What: "copy", Done: c.done, Total: c.total, Unit: "bytes"})
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bundlefs/bundle"
+	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
@@ -120,11 +121,24 @@ func first(r Result, _ *events) Result { return r }
 
 func TestBarrier(t *testing.T) {
 	s := newSite(t, testnode.Start(t))
-	s.bundle.syncErr = errors.New("vendor/x.whl: no space left on device")
-	r, e := s.run("remote run echo no")
-	want(t, r, Blocked, "no space left")
-	if len(e.out) > 0 {
-		t.Error("the step was begun")
+	for err, status := range map[error]Status{
+		&bundle.RefusedError{Changes: []bundle.Refused{{Path: "vendor/x.whl", Errno: "ENOSPC", Error: "no space left on device"}}}: Blocked,
+		&bundle.LostError{}:        Blocked,
+		&bundle.LinkError{}:        Error,
+		&remote.HostKeyError{}:     Error,
+		&remote.UnreachableError{}: Error,
+		errors.New("broken"):       Error,
+	} {
+		s.bundle.syncErr = err
+		r, e := s.run("remote run echo no")
+		want(t, r, status, "barrier before the step: "+err.Error())
+		if len(e.out) > 0 {
+			t.Error("the step was begun")
+		}
+		if status == Blocked && !errors.Is(err, bundle.ErrNotOurs) {
+			status = Failed
+		}
+		want(t, first(s.run("local sync")), status, err.Error())
 	}
 	s.bundle.syncErr = nil
 	s.bundle.health = bundle.HealthDead

@@ -148,15 +148,14 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 	return r
 }
 
-// barrierResult is that of a step that was not begun, since the barrier did not pass.
+// barrierResult is that of a step that was not begun, since the barrier did not
+// pass: BLOCKED by what the node refuses, ERROR when it cannot be asked.
 func (w *work) barrierResult(ctx context.Context, err error) Result {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
 	r := resultOf(ctx, fmt.Errorf("barrier before the step: %w", err))
-	var unreachable *remote.UnreachableError
-	var lost *remote.LostError
-	if !errors.As(err, &unreachable) && !errors.As(err, &lost) {
+	if r.Status == Failed {
 		r.Status = Blocked
 	}
 	return r

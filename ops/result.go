@@ -84,9 +84,12 @@ func resultOf(ctx context.Context, err error) Result {
 	}
 	r.Status, r.Message, r.Hint = Error, visible(err.Error()), hintOf(err)
 	var noPython *noPythonError
+	var refused *bundle.RefusedError
 	switch {
 	case errors.Is(err, bundle.ErrBlocked), errors.Is(err, bundle.ErrNotOurs), errors.Is(err, bundle.ErrNotOpen), errors.As(err, &noPython):
 		r.Status = Blocked
+	case errors.As(err, &refused):
+		r.Status = Failed
 	}
 	return r
 }

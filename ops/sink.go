@@ -1,5 +1,7 @@
 package ops
 
+import "bundlefs/internal/progress"
+
 // Stream tells which of a command's outputs a line is of.
 type Stream int
 
@@ -9,13 +11,9 @@ const (
 	Stderr Stream = 2
 )
 
-// Progress is how far a step, or the barrier before it, has come.
-type Progress struct {
-	What  string // what is being done, such as "copy" or "barrier"
-	Done  int64
-	Total int64  // 0 when it is not known
-	Unit  string // "bytes" or "files"
-}
+// Progress is how far a step, or the barrier before it, has come; its What is
+// such as "copy" or "barrier".
+type Progress = progress.State
 
 // Sink takes the events of a run, in their order; its methods are never called
 // at the same time. A method that takes long slows the run down.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"bundlefs/bundle"
+	"bundlefs/internal/progress"
 	"bundlefs/internal/remote"
 )
 
@@ -24,15 +25,8 @@ func (syncOp) run(ctx context.Context, t *task) Result {
 
 // barrier syncs the mount, with its progress.
 func (t *task) barrier(ctx context.Context) error {
-	var most bundle.Progress
-	return t.work.env.Bundle.Sync(ctx, func(p bundle.Progress) {
-		most.Files, most.Bytes = max(most.Files, p.Files), max(most.Bytes, p.Bytes)
-		if most.Bytes > 0 {
-			t.progress(Progress{"barrier", most.Bytes - p.Bytes, most.Bytes, "bytes"})
-		} else {
-			t.progress(Progress{"barrier", most.Files - p.Files, most.Files, "files"})
-		}
-	})
+	shown := progress.Barrier{What: "barrier"}
+	return t.work.env.Bundle.Sync(ctx, func(p bundle.Progress) { t.progress(shown.Left(p.Files, p.Bytes)) })
 }
 
 func (syncOp) explain(env *Env, _ *Step) string {

@@ -122,6 +122,7 @@ func exitCode(err error) int {
 		config  *remote.ConfigError
 		run     *runError
 		several *severalErrors
+		refused *bundle.RefusedError
 	)
 	switch {
 	case err == nil:
@@ -142,6 +143,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, bundle.ErrBlocked), errors.Is(err, bundle.ErrNotOpen), errors.Is(err, bundle.ErrNotOurs):
 		return exitBlocked
+	case errors.As(err, &refused):
+		return exitFailed
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimedOut
 	}

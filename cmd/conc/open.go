@@ -18,7 +18,8 @@ func newOpenCommand(a *app) *cobra.Command {
 		Short: "lock a node: make the bundle on it and mount it here",
 		Long: `Open makes the bundle on the node, which locks it, and mounts it here. When
 somebody holds it already, open is BLOCKED and says who. An opening of ours
-that was interrupted is continued.`,
+that was interrupted is continued, and a bundle of ours whose mount has died is
+mounted again, and what was not sent of it is sent.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runOpen(cmd.Context(), a, o, args) },
 	}
@@ -51,7 +52,7 @@ func (s *session) open(ctx context.Context, message string) error {
 		return err
 	}
 	if at := s.bundle.MountPoint(); at != bundle.None {
-		s.app.ui.info(s.node.Name, "", "open: %s is mounted on %s", s.bundle.Dir(), at)
+		s.app.ui.info(s.node.Name, "", "open: %s is mounted on %s%s", s.bundle.Dir(), at, s.unsent(ctx))
 	} else {
 		s.app.ui.info(s.node.Name, "", "open: %s", s.bundle.Dir())
 	}

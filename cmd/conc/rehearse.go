@@ -85,6 +85,7 @@ func newStage(a *app, f *deploy.File, n *deploy.Node) (_ *stage, err error) {
 	own := *a
 	own.stateDir = filepath.Join(g.dir, "state")
 	own.journal = journal.New(own.stateDir)
+	own.cacheDir = filepath.Join(g.dir, "cache")
 	g.session = &session{app: &own, file: f, node: n, target: g.node.Target()}
 	return g, g.session.configure(filepath.Join(g.dir, "mount"), "rehearsal")
 }

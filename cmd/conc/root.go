@@ -19,6 +19,7 @@ type app struct {
 	stdin    io.Reader
 	prompt   remote.Prompter
 	stateDir string // with the states of bundles and the journal
+	cacheDir string // with what mounts have not sent yet; "" for the user's
 	journal  *journal.Journal
 
 	file    string // --file

@@ -40,7 +40,7 @@ func (s *session) configure(mountpoint, message string) (err error) {
 	s.bundle, err = bundle.New(bundle.Config{
 		Target: s.target, Node: s.node.Name, Dir: s.node.Bundle(), MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
-		Connect: s.connect, StateDir: s.app.stateDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+		Connect: s.connect, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
 	})
 	return err
 }

@@ -82,7 +82,8 @@ func (k *sink) Progress(step ops.Step, p ops.Progress) {
 		}
 		return
 	}
-	k.s.app.ui.progress(k.s.node.Name+": "+step.Name+": "+p.What, p.Done, p.Total, p.Unit)
+	p.What = k.s.node.Name + ": " + step.Name + ": " + p.What
+	k.s.app.ui.progress(p)
 }
 
 func (k *sink) StepEnded(step ops.Step, r ops.Result) {

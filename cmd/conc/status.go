@@ -41,8 +41,11 @@ type bundleInfo struct {
 	Mount    string          `json:"mount,omitempty"`
 	Health   string          `json:"health,omitempty"`
 	Problem  string          `json:"problem,omitempty"`
-	Bundlefs json.RawMessage `json:"bundlefs,omitempty"`
+	Spool    string          `json:"spool,omitempty"`    // where what is not sent is kept
+	Bundlefs json.RawMessage `json:"bundlefs,omitempty"` // all that the mount tells about itself
 	LastStep string          `json:"last_step,omitempty"`
+
+	mount *bundle.MountStatus // of Bundlefs; nil when it does not answer
 }
 
 func runStatus(ctx context.Context, a *app, o statusOptions, args []string) error {
@@ -102,6 +105,10 @@ func (s *session) status(ctx context.Context, local bool) (*bundleInfo, error) {
 		since := st.Record.Time
 		i.Open, i.Phase, i.Holder, i.Message, i.Since = true, string(st.Phase), st.Record.Who(), st.Record.Message, &since
 		i.Mount, i.Health, i.Problem, i.Bundlefs = st.MountPoint, string(st.Health), st.Problem, st.Mount
+		i.Spool, i.mount = st.Spool, st.MountStatus()
+		if i.mount != nil && i.mount.Fence != "" {
+			i.Lock, i.LockNote = "lost", i.mount.Fence
+		}
 	}
 	if !local {
 		s.lockStatus(ctx, i)
@@ -172,37 +179,24 @@ func (i *bundleInfo) rows() [][]string {
 		health += ": " + i.Problem
 	}
 	add("health", health)
-	m := i.mount()
-	add("link", m.link())
-	add("pending", m.pending())
-	add("fence", m.Fence)
+	if m := i.mount; m != nil {
+		add("link", linkText(m))
+		add("pending", pendingText(m))
+		for _, r := range m.Refused {
+			add("refused", r.String())
+		}
+	} else if i.Spool != "" {
+		add("pending", "not known until it is mounted again: conc mount "+i.Node)
+	}
+	if i.Spool != "" && (i.mount == nil || i.Lock == "lost") {
+		add("spool", i.Spool)
+	}
 	add("last step", i.LastStep)
 	return rows
 }
 
-// mountStatus is what matters here of what the mount tells about itself.
-type mountStatus struct {
-	Connected bool   `json:"connected"`
-	LinkError string `json:"link_error"`
-	Pending   struct {
-		Files int64 `json:"files"`
-		Bytes int64 `json:"bytes"`
-	} `json:"pending"`
-	Refused []json.RawMessage `json:"refused"`
-	Fence   string            `json:"fence"`
-	known   bool
-}
-
-func (i *bundleInfo) mount() *mountStatus {
-	m := &mountStatus{}
-	m.known = json.Unmarshal(i.Bundlefs, m) == nil
-	return m
-}
-
-func (m *mountStatus) link() string {
+func linkText(m *bundle.MountStatus) string {
 	switch {
-	case !m.known:
-		return ""
 	case m.Connected:
 		return "up"
 	case m.LinkError != "":
@@ -211,10 +205,7 @@ func (m *mountStatus) link() string {
 	return "down"
 }
 
-func (m *mountStatus) pending() string {
-	if !m.known {
-		return ""
-	}
+func pendingText(m *bundle.MountStatus) string {
 	text := fmt.Sprintf("%d files, %d bytes", m.Pending.Files, m.Pending.Bytes)
 	if n := len(m.Refused); n > 0 {
 		text += fmt.Sprintf("; %d refused", n)

@@ -6,13 +6,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"bundlefs/bundle"
+	"bundlefs/internal/progress"
 )
 
 func newSyncCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sync [NODE…]",
 		Short: "barrier: wait until everything that was written is on the node",
-		RunE:  func(cmd *cobra.Command, args []string) error { return runSync(cmd.Context(), a, args) },
+		Long: `Sync waits until everything that was written into the mount is on the node. What
+the node has refused is tried once more; what it refuses again is named, with
+the cause, and kept (exit code 1).`,
+		RunE: func(cmd *cobra.Command, args []string) error { return runSync(cmd.Context(), a, args) },
 	}
 }
 
@@ -30,13 +34,9 @@ func runSync(ctx context.Context, a *app, args []string) error {
 	})
 }
 
-// sync is the barrier with a progress bar. The mount tells what is to go; the
-// bar's end is the most that this was.
+// sync is the barrier with a progress bar.
 func (s *session) sync(ctx context.Context) error {
-	var most int64
+	shown := progress.Barrier{What: s.node.Name + ": sync"}
 	defer s.app.ui.progressEnd()
-	return s.bundle.Sync(ctx, func(p bundle.Progress) {
-		most = max(most, p.Bytes)
-		s.app.ui.progress(s.node.Name+": sync", most-p.Bytes, most, "bytes")
-	})
+	return s.bundle.Sync(ctx, func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) })
 }

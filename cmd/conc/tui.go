@@ -16,15 +16,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
+	"bundlefs/internal/progress"
 )
 
 // ui writes to the user.
@@ -33,27 +30,23 @@ type ui struct {
 	terminal bool      // messages go to a terminal
 	level    slog.Level
 
-	mu       sync.Mutex // guards what follows, and that lines stay whole
+	bar *progress.Bar // on standard error
+
+	mu       sync.Mutex // keeps lines whole
 	messages io.Writer  // standard error
-	bars     *mpb.Progress
-	bar      *mpb.Bar
-	barOf    string // what the bar is about
 }
 
 func newUI(stdout, stderr io.Writer) *ui {
-	f, ok := stderr.(*os.File)
-	return &ui{data: stdout, messages: stderr, terminal: ok && term.IsTerminal(int(f.Fd()))}
+	return &ui{data: stdout, messages: stderr, terminal: progress.IsTerminal(stderr), bar: progress.New(stderr)}
 }
 
 // line writes one or more lines of messages, above a bar when there is one.
 func (u *ui) line(text string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.bars != nil {
-		io.WriteString(u.bars, text+"\n")
-		return
+	if !u.bar.Above(text + "\n") {
+		io.WriteString(u.messages, text+"\n")
 	}
-	io.WriteString(u.messages, text+"\n")
 }
 
 // say is a message about a node and a step; "" for what does not apply.
@@ -142,46 +135,13 @@ func (u *ui) event(v any) error {
 	return e.Encode(v)
 }
 
-// progress shows a bar on a terminal, and nothing elsewhere. done ends it.
-func (u *ui) progress(what string, done, total int64, unit string) {
-	if !u.terminal || total <= 0 {
-		return
-	}
-	u.mu.Lock()
-	other := u.bar != nil && u.barOf != what
-	u.mu.Unlock()
-	if other || done >= total {
-		u.progressEnd()
-	}
-	if done >= total {
-		return
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.bar == nil {
-		u.barOf = what
-		u.bars = mpb.New(mpb.WithOutput(u.messages), mpb.WithWidth(40))
-		count := decor.CountersNoUnit("%d / %d "+unit, decor.WCSyncSpace)
-		if unit == "bytes" {
-			count = decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)
-		}
-		u.bar = u.bars.AddBar(total, mpb.PrependDecorators(decor.Name("conc: "+what)), mpb.AppendDecorators(count), mpb.BarRemoveOnComplete())
-	}
-	u.bar.SetTotal(total, false)
-	u.bar.SetCurrent(done)
+// progress shows a bar on a terminal, and nothing elsewhere. progressEnd removes it.
+func (u *ui) progress(s progress.State) {
+	s.What = "conc: " + s.What
+	u.bar.Show(s)
 }
 
-// progressEnd removes the bar, if there is one.
-func (u *ui) progressEnd() {
-	u.mu.Lock()
-	bars, bar := u.bars, u.bar
-	u.bars, u.bar = nil, nil
-	u.mu.Unlock()
-	if bar != nil {
-		bar.Abort(true)
-		bars.Wait()
-	}
-}
+func (u *ui) progressEnd() { u.bar.End() }
 
 // logger gives a slog logger for the libraries: their messages are shown as
 // ours, with the attributes "node" and "step" in their places.

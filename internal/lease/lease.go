@@ -4,11 +4,14 @@
 package lease
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 // RecordName is the owner record's file name in the bundle.
@@ -16,6 +19,14 @@ const RecordName = ".conc-owner.json"
 
 // ErrNotOurs says that a bundle has another owner, or none.
 var ErrNotOurs = errors.New("the bundle is not ours")
+
+// Spool is the folder that keeps what a mount under the token has not sent yet;
+// cache is the user's folder for such things, as of os.UserCacheDir. It is found
+// again by the token, and tells nobody what that is.
+func Spool(cache, token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return filepath.Join(cache, "bundlefs", "spool-"+hex.EncodeToString(sum[:16]))
+}
 
 // Check reads the owner record and compares its token. The error is ErrNotOurs if
 // the record is gone or another's; any other is read's.

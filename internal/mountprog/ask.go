@@ -11,12 +11,15 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"bundlefs/fs"
 	"bundlefs/internal/control"
 	"bundlefs/internal/mountpoint"
+	"bundlefs/internal/progress"
 )
 
-// ask does status, sync and unmount.
-func ask(ctx context.Context, c *command, stdout io.Writer) error {
+// ask does what is asked of a mount that runs. On a terminal, a bar on stderr shows how far a
+// barrier has come.
+func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 	client, err := control.Dial(ctx, c.mountpoint)
 	if errors.Is(err, control.ErrNotMounted) {
 		return withoutServer(c, err)
@@ -26,16 +29,21 @@ func ask(ctx context.Context, c *command, stdout io.Writer) error {
 	}
 	defer client.Close()
 	out := json.NewEncoder(stdout)
-	progress := func(raw json.RawMessage) {
+	bar, barrier := progress.New(stderr), progress.Barrier{What: "bundlefs: " + c.ask}
+	defer bar.End()
+	step := func(raw json.RawMessage) {
+		var left fs.Progress
 		if c.json {
 			out.Encode(map[string]json.RawMessage{"progress": raw})
+		} else if json.Unmarshal(raw, &left) == nil {
+			bar.Show(barrier.Left(int64(left.Files), left.Bytes))
 		}
 	}
 	if c.ask == "discard" {
 		return discard(ctx, c, client, stdout)
 	}
 	var result json.RawMessage
-	if err := client.Call(ctx, c.ask, nil, &result, progress); err != nil {
+	if err := client.Call(ctx, c.ask, nil, &result, step); err != nil {
 		return err
 	}
 	switch {

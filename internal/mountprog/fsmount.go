@@ -2,12 +2,9 @@ package mountprog
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"bundlefs/fs"
@@ -57,8 +54,7 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) 
 	})
 }
 
-// exclusiveMode is the mode of -o exclusive, nil without. The spool is found again by the
-// token, and tells nobody what that is.
+// exclusiveMode is the mode of -o exclusive, nil without.
 func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 	if m.exclusive == "" {
 		return nil, nil
@@ -67,9 +63,8 @@ func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 	if err != nil {
 		return nil, fail("set XDG_CACHE_HOME or HOME", "find a place for what is not sent yet: %w", err)
 	}
-	sum := sha256.Sum256([]byte(m.exclusive))
 	return &fs.Exclusive{
-		Spool:    filepath.Join(cache, "bundlefs", "spool-"+hex.EncodeToString(sum[:16])),
+		Spool:    lease.Spool(cache, m.exclusive),
 		SpoolMax: m.spoolMax,
 		Check: func(read func(name string) ([]byte, error)) error {
 			err := lease.Check(m.exclusive, read)

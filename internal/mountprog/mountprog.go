@@ -60,7 +60,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		fmt.Fprintln(stdout, "bundlefs", version.String())
 		return ExitOK
 	case cmd.ask != "":
-		err = ask(ctx, cmd, stdout)
+		err = ask(ctx, cmd, stdout, stderr)
 	case ready == nil && !cmd.mount.foreground:
 		return startChild(ctx, args, stdin, stdout, stderr, say)
 	default:

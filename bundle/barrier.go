@@ -1,0 +1,260 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"bundlefs/internal/control"
+	"bundlefs/internal/lease"
+)
+
+const (
+	watchPause = 250 * time.Millisecond // between two looks at a barrier
+	watchStill = 5 * time.Second        // a barrier that gets no further for so long is looked into
+)
+
+// Progress is how far a barrier has come; numbers that are not known are 0.
+type Progress struct {
+	Files int64 `json:"files"` // files to go
+	Bytes int64 `json:"bytes"` // bytes to go
+}
+
+// Refused is a change that the node refuses; the mount keeps it with its data.
+type Refused struct {
+	Path  string `json:"path"`  // in the mount
+	Errno string `json:"errno"` // as "ENOSPC"
+	Error string `json:"error"`
+}
+
+// MountStatus is what a mount tells about itself, as far as it matters here.
+type MountStatus struct {
+	PID       int       `json:"pid"`
+	Connected bool      `json:"connected"`  // the link is up
+	LinkError string    `json:"link_error"` // why it is not
+	Pending   Progress  `json:"pending"`    // what is not on the node yet
+	Refused   []Refused `json:"refused"`    // what the node does not take
+	Fence     string    `json:"fence"`      // why nothing is written any more: the lock is lost
+}
+
+// Sync is the barrier: it returns when all that was written into the mount is
+// on the node. What the node has refused is tried once more; if it refuses
+// again the error is a *RefusedError. *LostError: the lock is lost. *LinkError,
+// or one of package remote: the node cannot be reached. progress may be nil.
+func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
+	st, err := b.open()
+	if err != nil || st.MountPoint == None {
+		return err
+	}
+	return b.barrier(ctx, st, "sync", "", progress)
+}
+
+// Drop makes the mount forget what it knows of the node's content, so that
+// what a remote step wrote is seen at once.
+func (b *Bundle) Drop(ctx context.Context) error {
+	st, err := b.open()
+	if err != nil || st.MountPoint == None {
+		return err
+	}
+	return b.explain(request(ctx, st.MountPoint, "drop", nil, nil, nil))
+}
+
+// Discard gives up all that the node refuses to take, and tells what that was:
+// the files are again as the node has them. A mount that has died is mounted
+// again for it.
+func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
+	release, err := b.Hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	st, err := b.open()
+	if err != nil || st.MountPoint == None {
+		return nil, err
+	}
+	if !b.Mounted(ctx) {
+		if st.spool() == "" {
+			return nil, nil
+		}
+		if err := b.Mount(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var given []Refused
+	for {
+		err := b.barrier(ctx, st, "sync", "", nil)
+		var refused *RefusedError
+		if !errors.As(err, &refused) {
+			return given, err
+		}
+		// What waited for these may be refused in its turn.
+		var result struct {
+			Changes int `json:"changes"`
+		}
+		err = request(ctx, st.MountPoint, "discard", map[string]string{"path": ""}, &result, nil)
+		if err != nil && !errors.Is(err, syscall.ENOENT) {
+			return given, b.explain(err)
+		}
+		given = append(given, refused.Changes...)
+	}
+}
+
+// barrier asks the mount for op, which has a barrier in it. before says what is
+// not done when the node refuses something; "" if the barrier is all there is.
+func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, progress func(Progress)) error {
+	// Who mended the cause of a refusal need not say so. A mount without
+	// refusals has nothing to be tried again; one that is dead tells below.
+	request(ctx, st.MountPoint, "retry", nil, nil, nil)
+
+	watched, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.watch(watched, st.MountPoint, cancel)
+	}()
+	err := request(watched, st.MountPoint, op, nil, nil, func(raw json.RawMessage) {
+		var p Progress
+		if progress != nil && json.Unmarshal(raw, &p) == nil {
+			progress(p)
+		}
+	})
+	cancel(nil)
+	<-ended
+	var gone *unreachable
+	switch cause := context.Cause(watched); {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && errors.As(cause, &gone):
+		return fmt.Errorf("what was written is not on the node yet: %w", gone.err)
+	}
+	return b.failedBarrier(ctx, st, before, err)
+}
+
+// unreachable is the cause that ends a barrier on a node that cannot be reached.
+type unreachable struct{ err error }
+
+func (e *unreachable) Error() string { return e.err.Error() }
+
+// watch looks after a barrier until ctx ends. The mount waits for its link for
+// quite a while, and cannot say what to do; so when its link is down, or nothing
+// moves, we try to reach the node ourselves, and end the barrier with the reason
+// if we cannot.
+func (b *Bundle) watch(ctx context.Context, folder string, end context.CancelCauseFunc) {
+	tick := time.NewTicker(watchPause)
+	defer tick.Stop()
+	var last Progress
+	moved := time.Now()
+	for {
+		var m MountStatus
+		if request(ctx, folder, "status", nil, &m, nil) != nil {
+			return // the barrier finds that out, too
+		}
+		if m.Pending != last {
+			last, moved = m.Pending, time.Now()
+		}
+		if !m.Connected || time.Since(moved) > watchStill {
+			client, done, err := b.connect(ctx)
+			if err != nil {
+				end(&unreachable{err})
+				return
+			}
+			select {
+			case <-ctx.Done():
+				done()
+				return
+			case <-client.Done(): // lost again
+				done()
+				moved = time.Now()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// failedBarrier finds out why a barrier failed: the mount tells.
+func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, err error) error {
+	var answered *control.Error
+	if !errors.As(err, &answered) {
+		return b.explain(err)
+	}
+	var m MountStatus
+	if request(ctx, st.MountPoint, "status", nil, &m, nil) != nil {
+		return err
+	}
+	switch {
+	case m.Fence != "":
+		return b.lostLock(ctx, st)
+	case !m.Connected && m.Pending.Files > 0:
+		return &LinkError{Node: st.Node, Reason: m.LinkError, Pending: m.Pending, Err: err}
+	case len(m.Refused) > 0 && !errors.Is(err, syscall.EBUSY):
+		return &RefusedError{Node: st.Node, MountPoint: st.MountPoint, Changes: m.Refused, Before: before}
+	}
+	return err
+}
+
+// lostLock is the error when the lock is lost, with the holder if that can be
+// found out.
+func (b *Bundle) lostLock(ctx context.Context, st *State) error {
+	e := &LostError{Node: st.Node, Dir: st.Dir, Spool: st.spool()}
+	h, err := b.Holder(ctx)
+	switch {
+	case err != nil:
+	case !h.Found:
+		e.Reason = "it is gone from the node"
+	default:
+		e.Record, e.Reason = h.Record, h.Reason
+	}
+	return e
+}
+
+// explain adds what to do when there is no mount.
+func (b *Bundle) explain(err error) error {
+	if errors.Is(err, control.ErrNotMounted) {
+		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
+	}
+	return err
+}
+
+// request sends one request to the program that serves a mount.
+func request(ctx context.Context, folder, op string, args, result any, progress func(json.RawMessage)) error {
+	c, err := control.Dial(ctx, folder)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Call(ctx, op, args, result, progress)
+}
+
+// spool is the folder with what the mount has not sent yet; "" when there is
+// none, and so nothing that is only here.
+func (st *State) spool() string {
+	if st.Cache == "" || st.MountPoint == None {
+		return ""
+	}
+	dir := lease.Spool(st.Cache, st.Record.Token)
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	return dir
+}
+
+// cacheDir is the folder under which the mount program keeps spools.
+func (c *Config) cacheDir() (string, error) {
+	if c.CacheDir != "" {
+		return filepath.Abs(c.CacheDir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", withHint(fmt.Errorf("find a place for what is not sent yet: %w", err), "set XDG_CACHE_HOME or HOME")
+	}
+	return dir, nil
+}
