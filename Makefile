@@ -8,6 +8,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 PKG ?= ./...
 ARGS ?=
 FUZZTIME ?= 30s
+BENCH ?=
 
 .PHONY: help build demo example test lint fmt fuzz bench setup clean
 
@@ -34,13 +35,15 @@ lint: ## gofmt, go vet, staticcheck, import directions, style
 	@scripts/lint.sh
 
 fmt: ## format the Go files
-	gofmt -w cmd fs bundle ops internal
+	gofmt -w bench cmd fs bundle ops internal
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## measurements side by side with other tools
-	@echo 'bench: not built yet'
+bench: ## measurements side by side with other tools; BENCH='-short' for a quick form, docs/benchmarks.md tells of more
+	@scripts/setup.sh bench
+	@go test -c -o bin/bench ./bench
+	@bin/bench -test.run '^TestBench$$' -test.timeout 0 -full $(BENCH)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need beside Go, git and make, and makes /dev/fuse usable.
 #
+# `setup.sh bench` installs, beside that, the tools that `make bench` compares with; those that cannot be had are not measured.
+#
 # Does nothing, quickly, when nothing is missing. Where there is apt-get it installs, as root or through `sudo -n`, only the packages that
 # are missing; elsewhere it says what is missing and which package has it. It ends with 1 when something that is needed cannot be had.
 set -eu
@@ -121,6 +123,21 @@ if [ -n "$missing" ]; then
 	if [ -n "$missing" ]; then
 		report
 		die 'still missing after the installation'
+	fi
+fi
+
+if [ "${1:-}" = bench ]; then
+	missing=
+	for peer in sshfs rsync rclone git; do
+		command -v "$peer" >/dev/null 2>&1 || lack "$peer|$peer|-|-|-"
+	done
+	if [ -n "$missing" ]; then
+		# In a process of its own: a failure is no reason to stop.
+		if command -v apt-get >/dev/null 2>&1 && can_be_root && (install_missing); then
+			:
+		else
+			say "not installed, and not measured: $(printf '%s' "$missing" | cut -d'|' -f1 | tr '\n' ' ')"
+		fi
 	fi
 fi
 
