@@ -90,7 +90,7 @@ func (x *Exclusive) nextSeq() uint64 {
 // changedName notes that a name's owner here has changed, as change seq, and
 // queues what is to be sent, if the node has another one; mu is held.
 func (x *Exclusive) changedName(d *dentry, seq uint64) {
-	if d.local == d.remote && d.doubts == 0 && (d.w == nil || d.w.flying == nil) {
+	if d.local == d.remote && d.doubts == 0 && !d.gate.busy && (d.w == nil || d.w.flying == nil) {
 		x.settle(d.w) // made and removed again, or given back
 		x.tidy(d)
 		return

@@ -90,6 +90,10 @@ func (a *action) gates() []*gate {
 
 // planName brings the name d on the node to what it is here, one step at a time.
 func (x *Exclusive) planName(w *work, d *dentry) *action {
+	if d.gate.busy { // what is under way may change it
+		d.gate.wait(w)
+		return nil
+	}
 	if d.local == d.remote {
 		x.settle(w)
 		return nil
