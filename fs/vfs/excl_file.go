@@ -153,6 +153,10 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	d.dirty.Add(off, end)
 	x.dirtyBytes += d.dirty.Bytes() - before
 	n.attr = attr
+	if n.dead() && len(n.places) == 0 { // it will never be on the node
+		x.dirtyBytes -= d.dirty.Bytes()
+		d.dirty.Clear()
+	}
 	x.changedNode(n, seq)
 	x.written(n)
 	return nil

@@ -264,6 +264,7 @@ func (x *Exclusive) abandoned(n *xnode, seq uint64) {
 		}
 	}
 	if n.w != nil {
+		x.retry(n.w) // if it was refused
 		x.queue(n.w) // which finds that nothing is to be sent
 	}
 }

@@ -41,7 +41,6 @@ type xnode struct {
 	generation uint64 // of the journal that tells of it
 	learnt     bool   // the node has changed it since
 	sentAs     uint64 // which of all sends was the last of its content or attributes
-	sentAs     uint64 // which of all sends was the last of its content or attributes
 }
 
 // attrMask says which attributes are to be sent.

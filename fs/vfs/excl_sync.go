@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -40,6 +41,8 @@ func (e *RefusedError) Unwrap() error { return e.errno }
 // Sync implements [FileSystem]: the barrier. While it waits, what was put off is
 // sent, and what the node has refused for want of space is tried once more.
 func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
+	ctx, done := patient(ctx)
+	defer done()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.barriers++
@@ -128,6 +131,8 @@ func (x *Exclusive) pathOfWork(w *work) string {
 
 // waitNode waits until the node has what was changed of n so far; mu is held.
 func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
+	ctx, done := patient(ctx)
+	defer done()
 	upTo := x.seq
 	x.barriers++
 	defer func() { x.barriers-- }()
@@ -170,45 +175,49 @@ func (n *xnode) works() []*work {
 	return l
 }
 
-// waitChange lets go of mu until something has changed. Who is interrupted waits
-// for as long as a request does.
+// patient is a context that ends some time after ctx: who is interrupted waits for
+// as long as a request does.
+func patient(ctx context.Context) (late context.Context, done func()) {
+	if ctx.Done() == nil {
+		return ctx, func() {}
+	}
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	var mu sync.Mutex // guards grace
+	var grace *time.Timer
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		grace = time.AfterFunc(interruptGrace, func() { end(ctx.Err()) })
+	})
+	return late, func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		if grace != nil {
+			grace.Stop()
+		}
+		end(nil)
+	}
+}
+
+// waitChange lets go of mu until something has changed, or ctx, which is of
+// patient, ends.
 func (x *Exclusive) waitChange(ctx context.Context) error {
 	if x.draining {
 		return errClosed
 	}
-	interrupted := ctx.Done()
-	if interrupted == nil {
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.changed.Broadcast()
+		})
+		defer stop()
+	}
+	if ctx.Err() == nil {
 		x.changed.Wait()
-		return nil
 	}
-	over := false
-	wake := func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		over = true
-		x.changed.Broadcast()
-	}
-	woken := make(chan struct{})
-	x.tasks.Go(func() {
-		select {
-		case <-woken:
-			return
-		case <-interrupted:
-		}
-		grace := time.NewTimer(interruptGrace)
-		defer grace.Stop()
-		select {
-		case <-woken:
-		case <-grace.C:
-			wake()
-		}
-	})
-	x.changed.Wait()
-	close(woken)
-	if over {
-		return ctx.Err()
-	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // refusedBy keeps a work that the node has refused; mu is held. Want of space
