@@ -21,6 +21,7 @@ type work struct {
 	last    uint64 // the newest change
 	flying  *mark  // of those on their way
 	queued  bool   // in Exclusive.ready
+	waits   *work  // what it waited for when it was last looked at
 	refusal *refusal
 	pause   time.Duration // before the next try by itself
 }
@@ -147,6 +148,7 @@ func (x *Exclusive) settle(w *work) {
 		w.mark = nil
 	}
 	delete(x.delayed, w)
+	w.waits = nil
 	x.release(w)
 	x.changed.Broadcast()
 }
@@ -196,9 +198,22 @@ func (x *Exclusive) waitFor(w, on *work) {
 	} else {
 		on.n.gate.wait(w)
 	}
-	if on.mark != nil {
+	w.waits = on
+	if on.mark != nil && (on.waits == nil || inRing(w, on)) {
 		x.queue(on)
 	}
+}
+
+// inRing reports whether on waits for w, be it for others that do.
+func inRing(w, on *work) bool {
+	const most = 10000 // a ring that w is no part of is none of its business
+	for range most {
+		if on == nil || on == w {
+			return on == w
+		}
+		on = on.waits
+	}
+	return false
 }
 
 // refuse takes a work out of what barriers wait for, with all that waits for it,

@@ -44,6 +44,7 @@ func (x *Exclusive) plan(w *work) *action {
 	if w.flying != nil {
 		return nil // its action queues it again
 	}
+	w.waits = nil
 	var a *action
 	if w.d != nil {
 		a = x.planName(w, w.d)
@@ -138,16 +139,11 @@ func (x *Exclusive) planName(w *work, d *dentry) *action {
 // moment.
 func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free bool) {
 	if to := had.home(); !had.dead() && len(had.places) == 1 && to != nil {
-		if d.local == nil && to.w != nil {
-			// It moves to its new name: nothing is to be done under this one.
-			x.waitFor(w, to.w)
-			return nil, false
+		if inRing(w, to.w) {
+			// Names change places: one steps aside, to where nothing is moved or removed.
+			return &action{kind: actRename, w: w, d: x.aside(x.root, had), from: d, n: had}, false
 		}
-		if x.blockedBy(to.w, w) {
-			// Two names change places: one steps aside.
-			return &action{kind: actRename, w: w, d: x.aside(d.parent, had), from: d, n: had}, false
-		}
-		x.waitFor(w, to.w)
+		x.waitFor(w, to.w) // its new name
 		return nil, false
 	}
 	switch {
@@ -166,8 +162,8 @@ func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free 
 		}
 		return &action{kind: actRmdir, w: w, d: d, gone: had}, false
 	case had.dead() && had.opens > 0 && had.needsNode():
-		// Somebody reads it still: it gets a name that nobody sees.
-		return &action{kind: actRename, w: w, d: x.aside(d.parent, had), from: d, n: had}, false
+		// Somebody reads it still: it gets a name that nobody sees, in a folder that stays.
+		return &action{kind: actRename, w: w, d: x.aside(x.root, had), from: d, n: had}, false
 	case d.local == nil || d.local.isDir():
 		return &action{kind: actRemove, w: w, d: d, gone: had}, false
 	case len(d.local.places) == 0 && d.local.isFile() && d.local.writers > 0 && !d.local.moved:
@@ -203,40 +199,6 @@ func (n *xnode) elsewhere() *dentry {
 // needsNode reports whether part of the content is only on the node.
 func (n *xnode) needsNode() bool {
 	return n.data == nil && n.attr.Size > 0 || n.data != nil && !n.data.local.Covers(0, n.data.base)
-}
-
-// blockedBy reports whether w cannot go on before the work by is done, since they
-// are in a ring of names that wait for each other.
-func (x *Exclusive) blockedBy(w, by *work) bool {
-	for range len(x.nodes) {
-		switch {
-		case w == nil || w.d == nil:
-			return false
-		case w == by:
-			return true
-		}
-		had := w.d.remote
-		if had == nil || had.dead() || len(had.places) != 1 || had.home() == nil {
-			return x.blockedAbove(w.d, by)
-		}
-		w = had.home().w
-	}
-	return false
-}
-
-// blockedAbove reports whether the folder of d waits for the work by to be
-// placed, or is to be moved out of what is to be moved into it.
-func (x *Exclusive) blockedAbove(d *dentry, by *work) bool {
-	for p := d.parent; p.ino != RootIno; {
-		if len(p.links) == 0 {
-			return false
-		}
-		if p.links[0].w == by {
-			return true
-		}
-		p = p.links[0].parent
-	}
-	return false
 }
 
 // aside is a free hidden name in a folder for n.
