@@ -30,13 +30,18 @@ type crashSpec struct {
 	Home   string
 	Root   string
 	Spool  string
-	Debug  bool
+	// Journal is the length at which the journal is begun anew; 0: the usual.
+	Journal int64
+	Debug   bool
 }
 
 func crashChild(spec string) error {
 	var s crashSpec
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
 		return err
+	}
+	if s.Journal > 0 {
+		vfs.SetJournal(s.Journal, 4*s.Journal)
 	}
 	level := slog.LevelError
 	if s.Debug {

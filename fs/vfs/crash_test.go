@@ -363,6 +363,9 @@ func TestCrash(t *testing.T) {
 				t.Fatal(err)
 			}
 			spec := crashSpec{Home: home, Root: "bundle", Spool: filepath.Join(t.TempDir(), "spool")}
+			if i%2 == 0 {
+				spec.Journal = 16 << 10
+			}
 			newLife(t, seed+uint64(i), spec, node).run(each)
 		})
 	}

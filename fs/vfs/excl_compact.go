@@ -2,12 +2,13 @@ package vfs
 
 import "iter"
 
-const (
+// Variables, so that tests meet a journal that has become long.
+var (
 	// journalSize is how long the journal may become before it is begun anew when
 	// nothing is on its way.
-	journalSize = 1 << 20
+	journalSize int64 = 1 << 20
 	// journalMost is how long it may become before that is seen to.
-	journalMost = 32 << 20
+	journalMost int64 = 32 << 20
 )
 
 // compact begins the journal anew, with what is still to be told, if it has become

@@ -57,3 +57,7 @@ func Pending(x *Exclusive) string {
 	}
 	return b.String()
 }
+
+// SetJournal makes journals be begun anew at other sizes, before the first file
+// system is made.
+func SetJournal(size, most int64) { journalSize, journalMost = size, most }
