@@ -143,7 +143,7 @@ func (e *RefusedError) Error() string {
 	if len(e.Changes) != 1 {
 		b.WriteByte('s')
 	}
-	b.WriteString(", which are kept: ")
+	b.WriteString(" (kept here): ")
 	for i, c := range e.Changes {
 		if i == 5 {
 			fmt.Fprintf(&b, "; and %d more", len(e.Changes)-i)

@@ -175,7 +175,7 @@ func TestExplain(t *testing.T) {
 		"local open":                     "mkdir -p '/mnt/a b'",
 		"local close":                    "rmdir '/mnt/a b'",
 		"local mount":                    "bundlefs -p 22 -F none deploy@127.0.0.1:bundle-1 '/mnt/a b'",
-		"local unmount":                  "fusermount3 -u '/mnt/a b'",
+		"local unmount":                  "bundlefs unmount '/mnt/a b'",
 		"local sync":                     "bundlefs sync '/mnt/a b'",
 		"local copy a/*.whl b --to x":    "(cd " + s.env.Dir + " && mkdir -p '/mnt/a b/x' && cp -rLp -- a/*.whl b '/mnt/a b/x'/)",
 		"remote venv":                    ssh + "'/usr/bin/python3 -m venv --without-pip venvs/v1'",

@@ -21,5 +21,5 @@ func (unmountOp) explain(env *Env, _ *Step) string {
 	if env.Bundle.MountPoint() == bundle.None {
 		return "true"
 	}
-	return remote.Quote("fusermount3", "-u", env.Bundle.MountPoint())
+	return remote.Quote("bundlefs", "unmount", env.Bundle.MountPoint())
 }

@@ -172,6 +172,13 @@ type result struct {
 	stdout, stderr string
 }
 
+// tool makes a command of another program.
+func (w *workstation) tool(name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(w.t.Context(), name, args...)
+	cmd.Dir, cmd.Env = w.project, w.env
+	return cmd
+}
+
 // command makes a conc that runs in the project.
 func (w *workstation) command(ctx context.Context, args ...string) *exec.Cmd {
 	w.t.Helper()

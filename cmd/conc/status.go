@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,7 +108,7 @@ func (s *session) status(ctx context.Context, local bool) (*bundleInfo, error) {
 		i.Mount, i.Health, i.Problem, i.Bundlefs = st.MountPoint, string(st.Health), st.Problem, st.Mount
 		i.Spool, i.mount = st.Spool, st.MountStatus()
 		if i.mount != nil && i.mount.Fence != "" {
-			i.Lock, i.LockNote = "lost", i.mount.Fence
+			i.Lock, i.LockNote = "lost", strings.TrimPrefix(i.mount.Fence, "lock lost: ")
 		}
 	}
 	if !local {
@@ -122,6 +123,8 @@ func (s *session) status(ctx context.Context, local bool) (*bundleInfo, error) {
 func (s *session) lockStatus(ctx context.Context, i *bundleInfo) {
 	h, err := s.bundle.Holder(ctx)
 	switch {
+	case err != nil && i.Lock == "lost": // the mount knows
+		return
 	case err != nil:
 		i.LockNote = err.Error()
 		return

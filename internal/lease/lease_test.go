@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"testing"
 )
 
@@ -32,5 +33,15 @@ func TestCheck(t *testing.T) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
 		})
+	}
+}
+
+func TestSpool(t *testing.T) {
+	one := Spool("/cache", "abc")
+	if one != Spool("/cache", "abc") || one == Spool("/cache", "abd") {
+		t.Error("a spool is not its token's")
+	}
+	if !strings.HasPrefix(one, "/cache/bundlefs/spool-") || strings.Contains(one, "abc") {
+		t.Errorf("got %s", one)
 	}
 }

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bundlefs/internal/proc"
+	"bundlefs/internal/testnode"
+	"bundlefs/internal/testterm"
+)
+
+const mountDir = "bundle-1.4.2/node1"
+
+// onNode reads a file of the bundle on the node; "" when it is not there.
+func onNode(n *testnode.Node, name string) string {
+	data, _ := os.ReadFile(filepath.Join(n.Home, "bundle-1.4.2", name))
+	return string(data)
+}
+
+// write does what a program without fsync does: it has the kernel's word only.
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spools are the folders with what is not sent.
+func (w *workstation) spools() []string {
+	list, _ := filepath.Glob(filepath.Join(w.home, "cache/bundlefs/spool-*"))
+	return list
+}
+
+// The mount program is killed with changes that are only here, the link being
+// cut: mounting again sends them, whichever command does it.
+func TestUnsentSurvivesACrash(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:leave]\nunmount = local unmount\n")
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	for _, args := range [][]string{{"mount", "node1"}, {"open", "node1"}, {"run", "node1", "leave"}} {
+		text := strings.Join(args, " ")
+		link.Drop()
+		write(t, filepath.Join(mount, "notes.txt"), text)
+		write(t, filepath.Join(mount, "next"), text)
+		if err := os.Rename(filepath.Join(mount, "next"), filepath.Join(mount, "renamed")); err != nil {
+			t.Fatal(err)
+		}
+		w.killMount()
+		link.Reset()
+		link.Heal()
+		if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "dead") || !strings.Contains(r.stdout, "conc mount node1") {
+			t.Errorf("status:\n%s", r.stdout)
+		}
+		if got := onNode(n, "renamed"); got == text {
+			t.Errorf("%s: it was sent through a link that is cut", text)
+		}
+		w.must(exitOK, "", args...)
+		if args[0] != "run" {
+			w.must(exitOK, "everything is on the node", "sync")
+		}
+		for _, name := range []string{"notes.txt", "renamed"} {
+			if got := onNode(n, name); got != text {
+				t.Errorf("after conc %s the node has %q in %s", text, got, name)
+			}
+		}
+	}
+	if l := w.spools(); len(l) > 0 {
+		t.Errorf("unmounted, with a spool: %v", l)
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+}
+
+// Closing a bundle whose mount was killed with unsent changes sends them before
+// it removes anything, and removes nothing while it cannot.
+func TestCloseSendsFirst(t *testing.T) {
+	n := testnode.Start(t)
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	write(t, filepath.Join(mount, "notes.txt"), "old")
+	w.must(exitOK, "", "sync")
+	// A second name of the file on the node outlives the bundle.
+	if err := os.Link(filepath.Join(n.Home, "bundle-1.4.2/notes.txt"), filepath.Join(n.Home, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	n.Stop()
+	f, err := os.OpenFile(filepath.Join(mount, "notes.txt"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := w.must(exitError, "not on the node yet", "close")
+	if !strings.Contains(r.stderr, "nothing listens on port") {
+		t.Errorf("no hint in:\n%s", r.stderr)
+	}
+	if r := w.must(exitOK, "", "status", "--local"); !strings.Contains(r.stdout, "down: ") || !strings.Contains(r.stdout, "1 files, 3 bytes") {
+		t.Errorf("status:\n%s", r.stdout)
+	}
+	w.killMount()
+	w.must(exitError, "nothing listens on port", "close")
+	w.must(exitError, "nothing listens on port", "mount", "node1")
+	if l := w.spools(); len(l) != 1 {
+		t.Errorf("spools: %v", l)
+	}
+	n.Restart()
+	w.must(exitOK, "closed", "close")
+	if got, err := os.ReadFile(filepath.Join(n.Home, "kept")); string(got) != "new" {
+		t.Errorf("the node got %q, %v", got, err)
+	}
+	if l := w.spools(); len(l) > 0 {
+		t.Errorf("spools: %v", l)
+	}
+	w.nothingLeft(n, "kept")
+}
+
+// The workstation went down: no mount and no process is there any more.
+func TestAfterARestart(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	link.Drop()
+	write(t, filepath.Join(mount, "notes.txt"), "kept")
+	w.killMount()
+	r := w.finish(w.tool("bundlefs", "unmount", mount))
+	if r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	link.Reset()
+	link.Heal()
+	w.must(exitOK, "is mounted on", "open", "node1")
+	w.must(exitOK, "", "sync")
+	if got := onNode(n, "notes.txt"); got != "kept" {
+		t.Errorf("the node has %q", got)
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+}
+
+// What the node refuses is named, and keeps a bundle from being closed and the
+// steps from being run, until it is mended or given up.
+func TestRefused(t *testing.T) {
+	n := testnode.Start(t, testnode.AsUser()) // root is refused nothing
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:check]\nlook = remote run true\nsync = local sync\n")
+	w.must(exitOK, "open", "open", "node1")
+	mount, closed := filepath.Join(w.home, mountDir), filepath.Join(n.Home, "bundle-1.4.2/d")
+	if err := os.Mkdir(filepath.Join(mount, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.must(exitOK, "", "sync")
+	if err := os.Chmod(closed, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(mount, "d", "new"), "kept")
+	write(t, filepath.Join(mount, "other"), "goes on")
+
+	r := w.must(exitFailed, "d/new: EACCES", "sync")
+	for _, words := range []string{"bundlefs discard " + mount + " d/new", "conc close node1 --discard", "bundlefs retry " + mount} {
+		if !strings.Contains(r.stderr, words) {
+			t.Errorf("no %q in:\n%s", words, r.stderr)
+		}
+	}
+	if got := onNode(n, "other"); got != "goes on" {
+		t.Errorf("what does not depend on it: %q", got)
+	}
+	w.must(exitBlocked, "not unmounted: node1 refuses 1 change (kept here): d/new: EACCES", "close")
+	w.must(exitBlocked, "barrier before the step", "run", "node1", "check")
+	w.must(exitFailed, "sync: FAILED: node1 refuses", "run", "node1", "check", "--from", "sync")
+	if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "refused") || !strings.Contains(r.stdout, "d/new: EACCES") || !strings.Contains(r.stdout, "; 1 refused") {
+		t.Errorf("status:\n%s", r.stdout)
+	}
+	if r := w.must(exitOK, "", "status", "--json"); !strings.Contains(r.stdout, `"errno": "EACCES"`) {
+		t.Errorf("status --json:\n%s", r.stdout)
+	}
+	// It is kept over a crash, too.
+	w.killMount()
+	w.must(exitBlocked, "d/new: EACCES", "close")
+	// Mended.
+	if err := os.Chmod(closed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.must(exitOK, "everything is on the node", "sync")
+	if got := onNode(n, "d/new"); got != "kept" {
+		t.Errorf("the node has %q", got)
+	}
+	// Given up.
+	if err := os.Chmod(closed, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(mount, "d", "one"), "x")
+	write(t, filepath.Join(mount, "d", "two"), "x")
+	w.must(exitBlocked, "2 changes", "close")
+	r = w.must(exitOK, "2 changes given up", "close", "--discard")
+	for _, words := range []string{"given up: d/one: EACCES", "given up: d/two: EACCES"} {
+		if !strings.Contains(r.stderr, words) {
+			t.Errorf("no %q in:\n%s", words, r.stderr)
+		}
+	}
+	if l := w.spools(); len(l) > 0 {
+		t.Errorf("spools: %v", l)
+	}
+	w.nothingLeft(n)
+}
+
+// Somebody breaks the lock while changes are only here: they are kept, and told of.
+func TestLockLost(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:check]\nlook = remote run true\n")
+	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	link.Drop()
+	write(t, filepath.Join(mount, "notes.txt"), "late")
+	other.must(exitOK, "unlocked", "unlock", "node1", "--force")
+	other.must(exitOK, "open", "open", "node1", "-m", "mine now")
+	link.Reset()
+	link.Heal()
+	if !await(func() bool {
+		return strings.Contains(w.conc("status", "--local").stdout, "lost: the bundle is not ours")
+	}) {
+		t.Errorf("status:\n%s", w.conc("status", "--local").stdout)
+	}
+	kept := w.spools()
+	if len(kept) != 1 {
+		t.Fatalf("spools: %v", kept)
+	}
+	if err := os.WriteFile(filepath.Join(mount, "more"), nil, 0o644); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("written without the lock: %v", err)
+	}
+	if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "mine now") || !strings.Contains(r.stdout, kept[0]) {
+		t.Errorf("status:\n%s", r.stdout)
+	}
+	for _, args := range [][]string{{"sync"}, {"close"}, {"run", "node1", "check"}} {
+		r := w.must(exitBlocked, "lock lost", args...)
+		for _, words := range []string{kept[0], "--forget"} {
+			if !strings.Contains(r.stderr, words) {
+				t.Errorf("conc %v: no %q in:\n%s", args, words, r.stderr)
+			}
+		}
+	}
+	w.killMount()
+	w.must(exitBlocked, "lock lost", "mount", "node1")
+	w.must(exitBlocked, "lock lost", "close")
+	w.must(exitOK, "is kept in "+kept[0], "close", "--forget")
+	if l := w.spools(); len(l) != 1 {
+		t.Errorf("spools: %v", l)
+	}
+	if got := onNode(n, "notes.txt"); got != "" {
+		t.Errorf("written into another's bundle: %q", got)
+	}
+	other.must(exitOK, "closed", "close")
+	w.nothingLeft(n) // of the first lock only the record was there
+}
+
+// Who unmounts by hand is not in the way: what was not sent meanwhile is waited for.
+func TestUnmountedByHand(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	link.SetBandwidth(1 << 20)
+	write(t, filepath.Join(mount, "big"), strings.Repeat("x", 3<<20))
+	if r := w.finish(w.tool("fusermount3", "-u", mount)); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	w.must(exitOK, "is mounted on", "mount", "node1")
+	if got := onNode(n, "big"); len(got) != 3<<20 {
+		t.Errorf("%d bytes are on the node", len(got))
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+	if l := proc.Marked(w.mark); len(l) > 0 {
+		t.Errorf("left: %v", l)
+	}
+}
+
+// On a terminal both programs show how far the barrier has come.
+func TestProgressBar(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	for _, c := range []struct {
+		cmd   *exec.Cmd
+		words []string
+	}{
+		{w.command(t.Context(), "sync"), []string{"conc: node1: sync", "MiB", "files to go", "conc: node1: everything is on the node"}},
+		{w.tool("bundlefs", "sync", mount), []string{"bundlefs: sync", "MiB", "files to go"}},
+	} {
+		link.SetBandwidth(2 << 20)
+		write(t, filepath.Join(mount, "big"), strings.Repeat(c.words[0], 4<<20/len(c.words[0])))
+		keyboard, tty := testterm.Open(t)
+		c.cmd.Stdout, c.cmd.Stderr = tty, tty
+		if err := c.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		testterm.ReadUntil(t, keyboard, c.words...)
+		link.SetBandwidth(0)
+		go io.Copy(io.Discard, keyboard) // so that nobody waits for a reader; ends with the terminal
+		if err := c.cmd.Wait(); err != nil {
+			t.Error(c.cmd.Args, err)
+		}
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+}
