@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
+	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
@@ -46,41 +46,52 @@ func (v visible) List(p string) ([]string, error) {
 // TestExclusiveModel does random operations in the mount and on a plain folder in
 // step, and compares the node at each barrier.
 func TestExclusiveModel(t *testing.T) {
+	umask(t, 0)
 	for _, c := range []struct {
 		name  string
 		rtt   time.Duration
 		cuts  bool
 		steps int
 	}{
-		{"Local", 0, false, 1200},
-		{"Delay", 20 * time.Millisecond, false, 600},
-		{"LocalCuts", 0, true, 600},
-		{"DelayCuts", 20 * time.Millisecond, true, 400},
+		{"Local", 0, false, 1000},
+		{"Delay", 20 * time.Millisecond, false, 90},
+		{"LocalCuts", 0, true, 300},
+		{"DelayCuts", 20 * time.Millisecond, true, 80},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			n := testnode.Start(t)
 			link := testnode.NewLink(t, n.Addr)
 			link.SetRTT(c.rtt)
 			target := n.TargetVia(link)
 			target.Options["ServerAliveInterval"] = "1"
 			target.Options["ServerAliveCountMax"] = "2"
-			x := newExclusive(t, target, fresh(t, n.Home))
+			x, root := newPatient(t, n, target)
 			if c.cuts {
-				cutAtRandom(t, link)
+				cutAtRandom(t, link, 300*time.Millisecond+10*c.rtt)
 			}
-			runModel(t, x, filepath.Join(n.Home, lastFolder(t, n.Home)), c.steps, nil)
+			runModel(t, x, root, c.steps, nil)
 		})
 	}
 }
 
-// lastFolder is the one folder in home.
-func lastFolder(t *testing.T, home string) string {
+// newPatient mounts an empty folder of the node, whose path it returns. It waits for
+// the link however long that takes.
+func newPatient(t *testing.T, n *testnode.Node, target remote.Target) (*vfs.Exclusive, string) {
 	t.Helper()
-	l, err := os.ReadDir(home)
-	if err != nil || len(l) != 1 {
-		t.Fatalf("%v, %v", l, err)
+	root := fresh(t, n.Home)
+	x, err := vfs.NewExclusive(t.Context(), vfs.ExclusiveOptions{
+		Dial: dial(target), Root: root, Spool: filepath.Join(t.TempDir(), "spool"), Timeout: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return l[0].Name()
+	t.Cleanup(func() {
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return x, filepath.Join(n.Home, root)
 }
 
 // runModel runs the model test on x, which has the empty folder root of the node.
@@ -88,7 +99,6 @@ func lastFolder(t *testing.T, home string) string {
 // a remote step does; then x drops what it knows.
 func runModel(t *testing.T, x *vfs.Exclusive, root string, steps int, remote func(rng *rand.Rand, trees ...contract.Tree) error) {
 	t.Helper()
-	umask(t, 0)
 	seed := *modelSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -141,8 +151,9 @@ func barrier(x *vfs.Exclusive, root string, open bool) error {
 }
 
 // cutAtRandom cuts the link at random moments until the test ends: mostly so that
-// both sides notice at once, sometimes silently.
-func cutAtRandom(t *testing.T, link *testnode.Link) {
+// both sides notice at once, sometimes silently. In between it holds for least, and
+// as long again.
+func cutAtRandom(t *testing.T, link *testnode.Link, least time.Duration) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	pause := func(d time.Duration) bool {
 		timer := time.NewTimer(d)
@@ -156,7 +167,7 @@ func cutAtRandom(t *testing.T, link *testnode.Link) {
 	}
 	go func() {
 		defer close(done)
-		for pause(50*time.Millisecond + rand.N(600*time.Millisecond)) {
+		for pause(least + rand.N(least)) {
 			switch rand.N(6) {
 			case 0:
 				link.Drop()
@@ -178,4 +189,53 @@ func cutAtRandom(t *testing.T, link *testnode.Link) {
 		}
 	}()
 	t.Cleanup(func() { close(stop); <-done })
+}
+
+// TestExclusiveModelDrop has the node's folder changed there between two barriers,
+// as a remote step does; after Drop all of that is seen.
+func TestExclusiveModelDrop(t *testing.T) {
+	umask(t, 0)
+	n := testnode.Start(t)
+	x, root := newPatient(t, n, n.Target())
+	runModel(t, x, root, 400, changeOnNode)
+}
+
+// changeOnNode does some operations on all trees directly.
+func changeOnNode(rng *rand.Rand, trees ...contract.Tree) error {
+	for range 1 + rng.IntN(8) {
+		dir := fmt.Sprintf("w%d", rng.IntN(3))
+		p, q := dir+"/"+string("abfgh"[rng.IntN(5)]), dir+"/"+string("abfgh"[rng.IntN(5)])
+		kind, mode, data := rng.IntN(8), uint32(rng.IntN(0o1000)), make([]byte, rng.IntN(5000))
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		when := time.Unix(1500000000+int64(rng.IntN(1e8)), 0)
+		a, err := trees[0].Lstat(p)
+		isFile, isDir := err == nil && a.Mode&vfs.TypeMask == vfs.TypeRegular, err == nil && a.Mode&vfs.TypeMask == vfs.TypeDir
+		for _, t := range trees {
+			switch {
+			case kind == 0 && isFile:
+				t.Chmod(p, mode|0o600)
+			case kind == 1 && !isDir:
+				t.Unlink(p)
+			case kind == 2:
+				t.Mkdir(p, mode|0o700)
+			case kind == 3 && p != q:
+				t.Rename(p, q, false)
+			case kind == 4 && err != nil:
+				t.Symlink("elsewhere", p)
+			case kind == 5 && isDir:
+				t.Rmdir(p)
+			case isFile || err != nil:
+				f, err := t.Open(p, syscall.O_RDWR|syscall.O_CREAT|syscall.O_TRUNC, mode|0o600)
+				if err != nil {
+					return err
+				}
+				f.WriteAt(data, 0)
+				f.Close()
+				t.Utimes(p, when, when)
+			}
+		}
+	}
+	return nil
 }
