@@ -117,6 +117,18 @@ func (s *Spool) Size() int64 {
 	return s.journal.size
 }
 
+// Empty tells whether nothing was ever appended to the journal, nor a part of a
+// frame that was not finished, since it was begun.
+func (s *Spool) Empty() (bool, error) {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	if s.journal.file == nil {
+		return false, closedError("read", s.journal.path)
+	}
+	info, err := s.journal.file.Stat()
+	return err == nil && info.Size() <= fileHeader, err
+}
+
 // Sync brings what was appended to the disk, so that it survives a power loss.
 // For data files see SyncData.
 func (s *Spool) Sync() error { return s.journal.sync() }

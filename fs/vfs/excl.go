@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -145,45 +146,77 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
 		budget: semaphore.NewWeighted(flyingBytes),
 	}
+	x.changed = sync.NewCond(&x.mu)
+	x.ctx, x.stop = context.WithCancel(context.Background())
 	x.link, err = connect(ctx, transportOptions{
 		dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log, check: x.reconnected,
 	})
-	if err != nil {
-		return nil, errors.Join(err, sp.Close())
+	if err == nil {
+		if err = x.start(ctx); err != nil {
+			x.stop()
+			x.link.close()
+			x.tasks.Wait()
+		}
 	}
-	x.changed = sync.NewCond(&x.mu)
-	x.ctx, x.stop = context.WithCancel(context.Background())
-	if err := x.start(ctx); err != nil {
+	if err != nil {
 		x.stop()
-		x.link.close()
-		return nil, errors.Join(err, sp.Close())
+		return nil, x.giveUp(err)
 	}
 	return x, nil
 }
 
+// giveUp closes the spool of a file system that cannot be; it is kept if there is
+// anything in it.
+func (x *Exclusive) giveUp(err error) error {
+	empty, readErr := x.spool.Empty()
+	switch {
+	case empty:
+		return errors.Join(err, x.spool.Destroy())
+	case errors.Is(err, ErrLeaseLost):
+		err = &LostError{Spool: x.spool.Dir(), err: err}
+	}
+	return errors.Join(err, readErr, x.spool.Close())
+}
+
+// LostError is the error of a mount whose lease is lost while there is something
+// in the spool, which is kept.
+type LostError struct {
+	Spool string // the folder
+	err   error
+}
+
+func (e *LostError) Error() string {
+	return e.err.Error() + "; what may not have been sent is kept in " + e.Spool
+}
+
+func (e *LostError) Unwrap() error { return e.err }
+
+// Hint says what can be done.
+func (e *LostError) Hint() string {
+	return "nothing of it will be sent unless the owner record on the node is as it was; remove " + e.Spool + " to give it up"
+}
+
 func (x *Exclusive) start(ctx context.Context) error {
-	var err error
-	if x.rootDir, err = findRoot(ctx, x.link, x.o.Root); err != nil {
-		return err
+	rootDir, st, err := findRoot(ctx, x.link, x.o.Root)
+	if errors.Is(err, os.ErrNotExist) && x.o.Check != nil {
+		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
 	}
-	if err := x.checkLease(ctx); err != nil {
-		return err
-	}
-	st, err := statPath(ctx, x.link, x.rootDir)
 	if err != nil {
-		return &Error{"stat", x.rootDir, err}
+		return err
 	}
+	x.mu.Lock()
+	x.rootDir = rootDir
+	x.mu.Unlock()
 	x.makeRoot(x.view.listed(st))
-	if err := x.recover(); err != nil {
-		return err
+	// Nothing is sent yet: looking at the node and proving the lease go side by side.
+	checked := make(chan error, 1)
+	go func() { checked <- x.checkLease(ctx) }()
+	proven := sync.OnceValue(func() error { return <-checked })
+	err = x.takeUp(ctx, proven)
+	if lost := proven(); lost != nil {
+		return lost
 	}
-	if err := x.clearDoubts(ctx); err != nil {
-		return &Error{"recover", x.rootDir, err}
-	}
-	if err := x.resumeAll(); err != nil {
-		return err
-	}
-	if err := x.load(ctx, x.root); err != nil {
+	if err != nil {
 		return err
 	}
 	x.window.init()
@@ -191,6 +224,26 @@ func (x *Exclusive) start(ctx context.Context) error {
 	x.tasks.Go(x.tick)
 	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
 	return nil
+}
+
+// takeUp makes the tree, of what the spool and the node tell.
+func (x *Exclusive) takeUp(ctx context.Context, proven func() error) error {
+	if err := x.recover(); err != nil {
+		return err
+	}
+	if len(x.doubts) > 0 {
+		// Another owner's files tell nothing of what became of ours.
+		if err := proven(); err != nil {
+			return err
+		}
+		if err := x.clearDoubts(ctx); err != nil {
+			return &Error{"recover", x.rootDir, err}
+		}
+	}
+	if err := x.resumeAll(); err != nil {
+		return err
+	}
+	return x.load(ctx, x.root)
 }
 
 // checkLease calls the owner's check with a function that reads small files of
@@ -204,10 +257,13 @@ func (x *Exclusive) checkLease(ctx context.Context) error {
 
 // reconnected is called with each new connection before anybody uses it.
 func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
-	if x.o.Check == nil {
+	x.mu.Lock()
+	root := x.rootDir
+	x.mu.Unlock()
+	if x.o.Check == nil || root == "" { // not yet checked for the first time
 		return nil
 	}
-	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], x.rootDir, name) })
+	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], root, name) })
 	if errors.Is(err, ErrLeaseLost) {
 		x.fenceOff(err)
 		return nil // reading goes on
