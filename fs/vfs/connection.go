@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -39,54 +40,92 @@ type sender struct {
 	inflight atomic.Int64
 }
 
-// openSessions opens the codec's session, which tells how large packets may be,
-// and then the others side by side.
+// openSessions opens one session of each kind, and then the others side by side:
+// a server may allow fewer (MaxSessions of sshd), and one of each is enough. Of the
+// round trips that a session takes, those of several fall together.
 func (c *connection) openSessions(ctx context.Context, clients, senders int) error {
-	first, err := c.openSender(ctx)
-	if err != nil {
-		return fmt.Errorf("open sftp session: %w", err)
-	}
-	c.wire, c.senders = first.Session, []*sender{first}
-	limits, err := c.wire.Limits(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the limits of sftp: %w", err)
-	}
-	if n := min(limits.Read, limits.Write); n > basePacket {
-		c.data = int(min(n, maxData))
-	}
 	type opened struct {
+		ch     io.ReadWriteCloser
 		client *sftp.Client
 		sender *sender
 		err    error
 	}
-	more := max(senders-1, 0)
-	results := make(chan opened, clients+more)
-	for range clients {
+	open := func() <-chan opened {
+		result := make(chan opened, 1)
 		go func() {
-			client, err := c.openClient(ctx)
-			results <- opened{client: client, err: err}
+			ch, err := c.channel(ctx)
+			result <- opened{ch: ch, err: err}
 		}()
+		return result
 	}
-	for range more {
+	forSender, forClient := open(), open()
+	s, first := <-forSender, <-forClient
+	if err := errors.Join(s.err, first.err); err != nil {
+		for _, o := range []opened{s, first} {
+			if o.err == nil {
+				o.ch.Close()
+			}
+		}
+		return fmt.Errorf("open sftp session: %w", err)
+	}
+	var channels []<-chan opened
+	for range clients - 1 {
+		channels = append(channels, open())
+	}
+	results := make(chan opened, senders+clients)
+	for range senders - 1 {
 		go func() {
 			s, err := c.openSender(ctx)
 			results <- opened{sender: s, err: err}
 		}()
 	}
-	// A server may allow fewer sessions (MaxSessions of sshd): one of each is enough.
+	err := c.greet(ctx, s.ch)
+	if err != nil {
+		c.conn.Close() // ends those that are being opened
+	}
+	startClient := func(o opened) {
+		if o.err == nil {
+			o.client, o.err = c.startClient(ctx, o.ch)
+		}
+		results <- o
+	}
+	go startClient(first)
+	for _, ch := range channels {
+		go func() { startClient(<-ch) }()
+	}
 	var failed error
-	for range clients + more {
+	for range max(senders-1, 0) + 1 + len(channels) {
 		switch r := <-results; {
-		case r.err != nil:
-			failed = r.err
 		case r.sender != nil:
 			c.senders = append(c.senders, r.sender)
-		default:
+		case r.client != nil:
 			c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
+		default:
+			failed = r.err
 		}
 	}
-	if len(c.sessions) == 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(c.sessions) == 0:
 		return fmt.Errorf("open sftp session: %w", failed)
+	}
+	return nil
+}
+
+// greet makes the codec's first session, which tells how large packets may be.
+func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
+	wire, err := sftpwire.New(ctx, ch)
+	if err != nil {
+		return fmt.Errorf("open sftp session: %w", err)
+	}
+	c.wire, c.senders = wire, []*sender{{Session: wire}}
+	limits, err := wire.Limits(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the limits of sftp: %w", err)
+	}
+	if n := min(limits.Read, limits.Write); n > basePacket {
+		c.data = int(min(n, maxData))
 	}
 	return nil
 }
@@ -103,11 +142,7 @@ func (c *connection) openSender(ctx context.Context) (*sender, error) {
 	return &sender{Session: s}, nil
 }
 
-func (c *connection) openClient(ctx context.Context) (*sftp.Client, error) {
-	ch, err := c.channel(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (c *connection) startClient(ctx context.Context, ch io.ReadWriteCloser) (*sftp.Client, error) {
 	stop := context.AfterFunc(ctx, func() { ch.Close() })
 	defer stop()
 	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(c.data), sftp.MaxConcurrentRequestsPerFile(128))

@@ -75,7 +75,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := findRoot(ctx, link, o.Root)
+	root, _, err := findRoot(ctx, link, o.Root)
 	if err != nil {
 		link.close()
 		return nil, err
@@ -87,31 +87,46 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 }
 
 // findRoot makes the root's path absolute and proves that it is a folder.
-func findRoot(ctx context.Context, link *transport, root string) (string, error) {
+func findRoot(ctx context.Context, link *transport, root string) (string, *sftp.FileStat, error) {
 	show := root
 	if root == "" {
 		root, show = ".", "the home folder"
 	}
+	type looked struct {
+		st  *sftp.FileStat
+		err error
+	}
+	var st *sftp.FileStat
 	abs, err := ask(ctx, link, func(s *session) (string, error) {
+		result := make(chan looked, 1)
+		go func() {
+			info, err := s.Stat(root)
+			if err != nil {
+				result <- looked{err: err}
+				return
+			}
+			st, err := fileStat(info)
+			if err == nil && !info.IsDir() {
+				err = syscall.ENOTDIR
+			}
+			result <- looked{st, err}
+		}()
 		abs, err := s.RealPath(root)
-		if err != nil {
-			return "", err
-		}
-		info, err := s.Stat(abs)
-		if err == nil && !info.IsDir() {
-			err = syscall.ENOTDIR
+		l := <-result
+		if err == nil {
+			st, err = l.st, l.err
 		}
 		return abs, err
 	})
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("%s does not exist on the node: %w", show, syscall.ENOENT)
+		return "", nil, fmt.Errorf("%s does not exist on the node: %w", show, syscall.ENOENT)
 	case err != nil:
-		return "", fmt.Errorf("%s on the node: %w", show, err)
+		return "", nil, fmt.Errorf("%s on the node: %w", show, err)
 	case !path.IsAbs(abs):
-		return "", fmt.Errorf("%s on the node: the server gave %q as its absolute path", show, abs)
+		return "", nil, fmt.Errorf("%s on the node: the server gave %q as its absolute path", show, abs)
 	}
-	return abs, nil
+	return abs, st, nil
 }
 
 // Close implements [FileSystem].
