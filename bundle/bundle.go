@@ -35,6 +35,7 @@ type Config struct {
 	BundlefsCommand []string
 
 	CacheDir string          // under which bundlefs keeps what is not sent yet; "": as os.UserCacheDir has it
+	Progress func(Progress)  // is told how far the barrier of an unmount has come; may be nil
 	StateDir string          // "": $XDG_STATE_HOME/conc, by default ~/.local/state/conc
 	Log      *slog.Logger    // nil: nothing is logged
 	Prompt   remote.Prompter // for connections made here; nil: nothing is asked

@@ -112,6 +112,11 @@ func (l *locking) run(ctx context.Context) error {
 		if err := l.b.unmount(ctx, false); err != nil {
 			return err
 		}
+		if st.MountPoint != None {
+			if err := awaitEnd(ctx, st.MountPoint); err != nil {
+				return err
+			}
+		}
 		if at := st.spool(); at != "" {
 			l.b.log.Warn("the bundle was gone from the node; what was not sent of it is kept", "node", st.Node, "spool", at)
 		}
@@ -293,7 +298,10 @@ func (b *Bundle) takeBack(ctx context.Context) error {
 	err := b.unmount(ctx, false)
 	if st, ok := b.State(); ok && err == nil {
 		// The mount was not there long enough for anybody to write into it.
-		if err = awaitEnd(ctx, st.MountPoint); err == nil && st.spool() != "" {
+		if st.MountPoint != None {
+			err = awaitEnd(ctx, st.MountPoint)
+		}
+		if err == nil && st.spool() != "" {
 			err = os.RemoveAll(st.spool())
 		}
 	}

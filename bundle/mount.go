@@ -265,7 +265,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	case !lives:
 		err = detach(point)
 	case barrier:
-		err = b.barrier(ctx, &st, "unmount", "unmounted", nil)
+		err = b.barrier(ctx, &st, "unmount", "unmounted", b.cfg.Progress)
 	default:
 		err = unmountNow(point)
 	}

@@ -64,6 +64,7 @@ func (s *session) end(ctx context.Context, forget bool) error {
 		spool, err = s.bundle.Forget(ctx)
 	} else {
 		err = s.bundle.Close(ctx)
+		s.app.ui.progressEnd()
 	}
 	e := s.event(journal.Closed)
 	e.Status, e.Message = statusWord(err), word

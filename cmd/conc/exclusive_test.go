@@ -175,6 +175,9 @@ func TestRefused(t *testing.T) {
 			t.Errorf("no %q in:\n%s", words, r.stderr)
 		}
 	}
+	if r := w.finish(w.tool("bundlefs", "sync", mount)); r.code != 1 || !strings.Contains(r.stderr, "d/new") || !strings.Contains(r.stderr, "bundlefs: hint: mend") {
+		t.Errorf("%+v", r)
+	}
 	if got := onNode(n, "other"); got != "goes on" {
 		t.Errorf("what does not depend on it: %q", got)
 	}
@@ -266,6 +269,73 @@ func TestLockLost(t *testing.T) {
 	}
 	other.must(exitOK, "closed", "close")
 	w.nothingLeft(n) // of the first lock only the record was there
+}
+
+// The bundle was removed on the node: opening makes a new one, and says where
+// is kept what never got into the old one.
+func TestBundleGone(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	link.Drop()
+	write(t, filepath.Join(mount, "notes.txt"), "late")
+	w.killMount()
+	if err := os.RemoveAll(filepath.Join(n.Home, "bundle-1.4.2")); err != nil {
+		t.Fatal(err)
+	}
+	link.Reset()
+	link.Heal()
+	w.must(exitBlocked, "it is gone from the node", "mount", "node1")
+	w.must(exitBlocked, "it is gone from the node", "close")
+	kept := w.spools()
+	if len(kept) != 1 {
+		t.Fatalf("spools: %v", kept)
+	}
+	w.must(exitOK, kept[0], "open", "node1")
+	if _, err := os.Stat(filepath.Join(mount, "notes.txt")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the new bundle has what is of the old one: %v", err)
+	}
+	w.must(exitOK, "closed", "close")
+	if l := w.spools(); len(l) != 1 || l[0] != kept[0] {
+		t.Errorf("spools: %v", l)
+	}
+	w.nothingLeft(n)
+}
+
+// Ctrl-C ends the waiting for a node that cannot be heard; nothing else ends.
+func TestInterruptedBarrier(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	mount := filepath.Join(w.home, mountDir)
+	for _, command := range []string{"sync", "close"} {
+		link.Drop()
+		write(t, filepath.Join(mount, command), "kept")
+		keyboard, tty := testterm.Open(t)
+		cmd := w.command(t.Context(), command)
+		cmd.Stdout, cmd.Stderr = tty, tty
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		testterm.ReadUntil(t, keyboard, "files to go") // it waits
+		cmd.Process.Signal(os.Interrupt)
+		go io.Copy(io.Discard, keyboard)
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+			t.Errorf("conc %s: exit code %d", command, code)
+		}
+		link.Reset()
+		link.Heal()
+		w.must(exitOK, "", "sync")
+		if got := onNode(n, command); got != "kept" {
+			t.Errorf("conc %s: the node has %q", command, got)
+		}
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
 }
 
 // Who unmounts by hand is not in the way: what was not sent meanwhile is waited for.

@@ -7,6 +7,7 @@ import (
 	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/journal"
+	"bundlefs/internal/progress"
 	"bundlefs/internal/remote"
 )
 
@@ -37,10 +38,12 @@ func (a *app) newSession(f *deploy.File, n *deploy.Node) (*session, error) {
 
 // configure makes the handle of the bundle.
 func (s *session) configure(mountpoint, message string) (err error) {
+	shown := progress.Barrier{What: s.node.Name + ": unmount"}
 	s.bundle, err = bundle.New(bundle.Config{
 		Target: s.target, Node: s.node.Name, Dir: s.node.Bundle(), MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
 		Connect: s.connect, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+		Progress: func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) },
 	})
 	return err
 }

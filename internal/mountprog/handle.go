@@ -10,6 +10,7 @@ import (
 
 	"bundlefs/fs"
 	"bundlefs/internal/control"
+	"bundlefs/internal/remote"
 	"bundlefs/internal/version"
 )
 
@@ -37,7 +38,11 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		return nil, fail("wait until bundlefs has mounted or given up", "%s is not mounted yet", s.cfg.mountpoint)
 	}
 	barrier := func() error {
-		return server.Sync(ctx, func(p fs.Progress) { progress(p) })
+		err := server.Sync(ctx, func(p fs.Progress) { progress(p) })
+		if err == nil {
+			return nil
+		}
+		return s.advise(server.Status(), err)
 	}
 	switch op {
 	case "status":
@@ -82,4 +87,18 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		return map[string]int{"changes": changes}, err
 	}
 	return nil, &control.UnknownOpError{Op: op}
+}
+
+// advise adds to the error of a barrier what can be done about it.
+func (s *serving) advise(st fs.Status, err error) error {
+	at := remote.Quote(s.cfg.mountpoint)
+	switch {
+	case st.Fence != "":
+		return fail("what was not sent is kept; copy what is needed out of the mount before it is unmounted", "%w", err)
+	case !st.Connected:
+		return fail("nothing is lost: it is sent when the node can be reached again", "%w", err)
+	case len(st.Refused) > 0:
+		return fail("mend the cause on the node and send it again with bundlefs retry "+at+", or give it up with bundlefs discard "+at+" PATH", "%w", err)
+	}
+	return err
 }
