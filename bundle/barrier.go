@@ -86,7 +86,7 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 		}
 	}
 	var given []Refused
-	for {
+	for vain := 0; ; {
 		err := b.barrier(ctx, st, "sync", "", nil)
 		var refused *RefusedError
 		if !errors.As(err, &refused) {
@@ -97,10 +97,16 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 			Changes int `json:"changes"`
 		}
 		err = request(ctx, st.MountPoint, "discard", map[string]string{"path": ""}, &result, nil)
-		if err != nil && !errors.Is(err, syscall.ENOENT) {
+		switch {
+		case err == nil && result.Changes > 0:
+			given = append(given, refused.Changes...)
+		case err != nil && !errors.Is(err, syscall.ENOENT):
 			return given, b.explain(err)
+		default: // it was just being tried again by itself
+			if vain++; vain > 3 {
+				return given, refused
+			}
 		}
-		given = append(given, refused.Changes...)
 	}
 }
 

@@ -137,6 +137,7 @@ func TestTwentyOpenAtOnce(t *testing.T) {
 }
 
 func TestNodeUnreachable(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), product(t), helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
@@ -159,6 +160,7 @@ func TestNodeUnreachable(t *testing.T) {
 }
 
 func TestHostKeyChanged(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), product(t), helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
@@ -190,6 +192,7 @@ func TestHostKeyChanged(t *testing.T) {
 }
 
 func TestPythonMissing(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t, testnode.WithoutPython())
 	w := newWorkstation(t, n, n.Target(), product(t), strings.Replace(helloDeploy, "/usr/bin/python3", "python3", 1))
 	w.must(exitOK, "open", "open", "node1")
@@ -213,6 +216,7 @@ func TestPythonMissing(t *testing.T) {
 }
 
 func TestPipFails(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), product(t), helloDeploy)
 	wheels, err := filepath.Glob(filepath.Join(w.project, "dist", "hello-*.whl"))
@@ -244,6 +248,7 @@ func TestPipFails(t *testing.T) {
 
 // Ctrl-C halts the step that runs, on the node too.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:long]\nsleep = remote run touch started; sleep 1000\n")
 	w.must(exitOK, "open", "open", "node1")
@@ -271,6 +276,7 @@ func TestInterrupted(t *testing.T) {
 
 // A mount that is in use is not unmounted; who uses it is told.
 func TestBusy(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
@@ -293,6 +299,7 @@ func TestBusy(t *testing.T) {
 
 // The mount program was killed: opening again continues.
 func TestOpenAgainAfterACrash(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")

@@ -40,6 +40,7 @@ func (w *workstation) spools() []string {
 // The mount program is killed with changes that are only here, the link being
 // cut: mounting again sends them, whichever command does it.
 func TestUnsentSurvivesACrash(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:leave]\nunmount = local unmount\n")
@@ -82,6 +83,7 @@ func TestUnsentSurvivesACrash(t *testing.T) {
 // Closing a bundle whose mount was killed with unsent changes sends them before
 // it removes anything, and removes nothing while it cannot.
 func TestCloseSendsFirst(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
@@ -129,6 +131,7 @@ func TestCloseSendsFirst(t *testing.T) {
 
 // The workstation went down: no mount and no process is there any more.
 func TestAfterARestart(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
@@ -155,6 +158,7 @@ func TestAfterARestart(t *testing.T) {
 // What the node refuses is named, and keeps a bundle from being closed and the
 // steps from being run, until it is mended or given up.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t, testnode.AsUser()) // root is refused nothing
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:check]\nlook = remote run true\nsync = local sync\n")
 	w.must(exitOK, "open", "open", "node1")
@@ -222,6 +226,7 @@ func TestRefused(t *testing.T) {
 
 // Somebody breaks the lock while changes are only here: they are kept, and told of.
 func TestLockLost(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:check]\nlook = remote run true\n")
@@ -274,6 +279,7 @@ func TestLockLost(t *testing.T) {
 // The bundle was removed on the node: opening makes a new one, and says where
 // is kept what never got into the old one.
 func TestBundleGone(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
@@ -306,6 +312,7 @@ func TestBundleGone(t *testing.T) {
 
 // Ctrl-C ends the waiting for a node that cannot be heard; nothing else ends.
 func TestInterruptedBarrier(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
@@ -340,6 +347,7 @@ func TestInterruptedBarrier(t *testing.T) {
 
 // Who unmounts by hand is not in the way: what was not sent meanwhile is waited for.
 func TestUnmountedByHand(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
@@ -363,6 +371,7 @@ func TestUnmountedByHand(t *testing.T) {
 
 // On a terminal both programs show how far the barrier has come.
 func TestProgressBar(t *testing.T) {
+	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
 	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
