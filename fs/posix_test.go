@@ -2,7 +2,10 @@ package fs_test
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/posixtest"
@@ -16,6 +19,8 @@ var notInSFTP = map[string]string{
 	"Fallocate":           "SFTP has no request to reserve space; the answer is EOPNOTSUPP",
 	"FallocateKeepSize":   "as Fallocate",
 	"FcntlFlockLocksFile": "expects a process to be stopped by a lock of its own, as no kernel file system does",
+	"OpenSymlinkRace":     "an open whose file is replaced meanwhile may fail with ESTALE, as on NFS; TestOpenRace is stricter in all else",
+	"Tmpfile":             "SFTP has no request for a file without a name",
 	"XAttr":               "SFTP version 3 has no extended attributes",
 	"XAttrLarge":          "SFTP version 3 has no extended attributes",
 }
@@ -30,5 +35,67 @@ func TestPosix(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			posixtest.All[name](t, m.fresh(t))
 		})
+	}
+}
+
+// TestOpenRace opens a name while a file and a symbolic link take turns under it:
+// what is opened is the one or the other as the kernel sees them, and never the
+// link's target as the node sees it.
+func TestOpenRace(t *testing.T) {
+	n := testnode.Start(t)
+	m := newMount(t, n, n.Target())
+	dir := m.fresh(t)
+	name, other := filepath.Join(dir, "name"), filepath.Join(dir, "other")
+	outside := filepath.Join(n.Home, "outside") // where the node would follow the link to
+	if err := os.WriteFile(outside, []byte("outside"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(name, &st); err != nil {
+		t.Fatal(err)
+	}
+	mounted := st.Dev
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < 300 && err == nil; i++ {
+			if err = os.WriteFile(other, nil, 0o644); err == nil {
+				err = os.Rename(other, name)
+			}
+			if err == nil {
+				err = os.Symlink(outside, other)
+			}
+			if err == nil {
+				err = os.Rename(other, name)
+			}
+		}
+		done <- err
+	}()
+	for opened := 0; ; opened++ {
+		select {
+		case err := <-done:
+			if err != nil || opened == 0 {
+				t.Errorf("%d opens, %v", opened, err)
+			}
+			return
+		default:
+		}
+		fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if err == syscall.ESTALE || err == syscall.EINVAL || err == syscall.ENOENT {
+			continue // replaced between two steps of the kernel
+		}
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := syscall.Fstat(fd, &st); err != nil {
+			t.Error(err)
+		} else if st.Size > 0 && st.Dev == mounted {
+			t.Error("the node has followed the link")
+		}
+		syscall.Close(fd)
 	}
 }

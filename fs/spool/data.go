@@ -167,11 +167,9 @@ func (d *dataDir) open(f *dataFile, create bool) (*os.File, error) {
 	path := d.name(f.id)
 	file, err := openOurs(path, os.O_RDWR)
 	if errors.Is(err, os.ErrNotExist) && create {
-		flag, old := os.O_RDWR|os.O_CREATE, d.free.take(path)
-		if old {
-			flag = os.O_RDWR
-		}
-		file, err = openOurs(path, flag)
+		// Made anew also if a recycled one is removed again at this moment.
+		old := d.free.take(path)
+		file, err = openOurs(path, os.O_RDWR|os.O_CREATE)
 		d.unsynced.Store(true)
 		if err == nil && old {
 			err = proveEmpty(file)

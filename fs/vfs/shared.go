@@ -274,6 +274,7 @@ func sane(name string) bool {
 func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
 	a := s.view.listed(st)
 	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
+	s.tree.saw(n, a)
 	return a
 }
 

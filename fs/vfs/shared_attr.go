@@ -29,6 +29,9 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 		if f := s.tree.anyOpen(n, false); f != nil {
 			return s.fstat(ctx, n, f)
 		}
+		if a, ok := s.tree.removed(n); ok { // a folder that somebody has open still
+			return s.entry(a), nil
+		}
 		return Entry{}, &Error{"stat", "", err}
 	}
 	defer release()

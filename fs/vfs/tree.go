@@ -33,6 +33,7 @@ type node struct {
 	children map[string]*node // of a folder: those that are known
 	uses     uint64           // lookups not yet forgotten
 	open     []*openFile      // handles on it
+	seen     Attr             // attributes when the node last told them
 	changed  uint64           // tree.clock when its attributes or names were last changed
 }
 
@@ -47,6 +48,22 @@ func newTree(root string) *tree {
 	r := &node{ino: RootIno, mode: TypeDir, uses: 1, names: semaphore.NewWeighted(allNames), children: map[string]*node{}}
 	t.nodes[RootIno] = r
 	return t
+}
+
+// saw keeps the attributes of n for when it has lost its name.
+func (t *tree) saw(n *node, a Attr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.seen = a
+}
+
+// removed returns the last attributes of a node that has no name any more.
+func (t *tree) removed(n *node) (Attr, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := n.seen
+	a.Nlink = 0
+	return a, len(n.links) == 0 && n.ino != RootIno && a.Ino == n.ino
 }
 
 // get returns the node with a number, ESTALE if there is none.

@@ -89,8 +89,11 @@ func (c *Client) Call(ctx context.Context, op string, args any, result any, prog
 		c.broken = ctx.Err()
 	}
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = ctx.Err()
+		case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			err = fmt.Errorf("%w: its process has ended: %w", ErrNotMounted, err)
 		}
 		c.broken = err
 		c.conn.Close()

@@ -43,7 +43,9 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 		return discard(ctx, c, client, stdout)
 	}
 	var result json.RawMessage
-	if err := client.Call(ctx, c.ask, nil, &result, step); err != nil {
+	if err := client.Call(ctx, c.ask, nil, &result, step); errors.Is(err, control.ErrNotMounted) {
+		return withoutServer(c, err) // killed at this moment
+	} else if err != nil {
 		return err
 	}
 	switch {
