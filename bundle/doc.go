@@ -6,6 +6,7 @@
 //
 //	b, err := bundle.Open(ctx, cfg)     // lock, local folder, mount; taken back when a later part fails
 //	err = b.Sync(ctx, nil)              // barrier: all that was written is on the node
+//	given, err := b.Discard(ctx)        // gives up what the node refuses
 //	err = b.Close(ctx)                  // barrier, unmount, remove on both sides
 //
 // [New] gives the handle of a bundle without doing anything, so that every
@@ -45,4 +46,19 @@
 // it, and only then is it removed recursively. The rename gives the lock back
 // at once and at one moment; whatever is interrupted afterwards can be found by
 // its name and is removed by closing again. The state file goes last.
+//
+// # The mount
+//
+// Bundles are mounted in exclusive mode, with the lock's token: what was written
+// is acknowledged when it is in the spool on the workstation, and sent behind.
+// The state says where the spool is, so that it is found again whatever the
+// environment says by then. While there is a spool, something may be only there:
+// a mount that has died is mounted again, which sends it, before anything is
+// unmounted or removed for good; only what is told to forget does without.
+//
+// A barrier that fails is an error of its cause: [*RefusedError], what the node
+// does not take; [*LostError], the lock is another's or nobody's, and the spool
+// is kept; an error of package remote, when the node cannot be reached, which is
+// found out by a connection of our own, since the mount waits for its link; else
+// [*LinkError].
 package bundle
