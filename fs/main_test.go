@@ -38,6 +38,7 @@ type mountSpec struct {
 	AllowOther bool
 	AllowRoot  bool
 	Options    []string
+	Spool      string // of exclusive mode; "" is shared mode
 	Debug      bool
 
 	as *user // who serves; nil is who runs the tests
@@ -66,7 +67,12 @@ func serveMount(spec string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	var exclusive *fs.Exclusive
+	if s.Spool != "" {
+		exclusive = &fs.Exclusive{Spool: s.Spool}
+	}
 	server, err := fs.Mount(context.Background(), s.Mountpoint, fs.Options{
+		Exclusive: exclusive,
 		Dial: func(ctx context.Context) (fs.Conn, error) {
 			c, err := remote.Dial(ctx, s.Target, remote.Options{Log: log})
 			if err != nil {
@@ -89,6 +95,11 @@ func serveMount(spec string) error {
 	told := make(chan error)
 	go func() {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			if in.Text() == "drop" {
+				server.Drop()
+				fmt.Println(0)
+				continue
+			}
 			fmt.Println(int(vfs.Errno(server.Unmount())))
 		}
 		told <- server.Unmount() // at the end of the test, if not before
@@ -97,6 +108,9 @@ func serveMount(spec string) error {
 		return err
 	}
 	server.Wait()
+	if err := server.Sync(context.Background(), nil); err != nil {
+		return err
+	}
 	return server.Close()
 }
 
@@ -115,6 +129,12 @@ type mount struct {
 func newMount(t *testing.T, n *testnode.Node, target remote.Target) *mount {
 	t.Helper()
 	return newMountWith(t, n, mountSpec{Target: target})
+}
+
+// newExclusiveMount mounts a fresh folder of the node, as its only writer.
+func newExclusiveMount(t *testing.T, n *testnode.Node, target remote.Target) *mount {
+	t.Helper()
+	return newMountWith(t, n, mountSpec{Target: target, Spool: filepath.Join(t.TempDir(), "spool")})
 }
 
 func newMountWith(t *testing.T, n *testnode.Node, spec mountSpec) *mount {
@@ -168,9 +188,12 @@ func newMountWith(t *testing.T, n *testnode.Node, spec mountSpec) *mount {
 }
 
 // unmount has the mount process unmount, and returns what came of it.
-func (m *mount) unmount(t *testing.T) syscall.Errno {
+func (m *mount) unmount(t *testing.T) syscall.Errno { return m.tell(t, "unmount") }
+
+// tell has the mount process do something, and returns what came of it.
+func (m *mount) tell(t *testing.T, what string) syscall.Errno {
 	t.Helper()
-	if _, err := fmt.Fprintln(m.stdin, "unmount"); err != nil {
+	if _, err := fmt.Fprintln(m.stdin, what); err != nil {
 		t.Fatal(err)
 	}
 	var errno int

@@ -27,7 +27,15 @@ var notInSFTP = map[string]string{
 
 func TestPosix(t *testing.T) {
 	n := testnode.Start(t)
-	m := newMount(t, n, n.Target())
+	posix(t, newMount(t, n, n.Target()))
+}
+
+func TestPosixExclusive(t *testing.T) {
+	n := testnode.Start(t)
+	posix(t, newExclusiveMount(t, n, n.Target()))
+}
+
+func posix(t *testing.T, m *mount) {
 	for _, name := range slices.Sorted(maps.Keys(posixtest.All)) {
 		if notInSFTP[name] != "" {
 			continue
