@@ -280,6 +280,7 @@ type chooser struct {
 	m      *model
 	handle int
 	cut    bool
+	most   int // length of a write; 0: big ones too
 }
 
 func (c *chooser) paths(typ byte) []string {
@@ -337,6 +338,9 @@ func (c *chooser) length() int {
 		return 1 + c.IntN(3000)
 	case r < 95:
 		return 1 + c.IntN(90_000)
+	}
+	if c.most > 0 {
+		return 1 + c.IntN(c.most)
 	}
 	return 1 + c.IntN(1_500_000)
 }

@@ -3,8 +3,10 @@ package vfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -93,9 +95,10 @@ func (x *Exclusive) stay(ctx context.Context, n *xnode) (p string, ok bool, rele
 		x.paths.RLock()
 		x.mu.Lock()
 		if len(x.doubts) == 0 && (len(n.places) == 0 || !n.places[0].gate.busy) {
+			release = x.holdName(n)
 			p, ok = x.remotePath(n)
 			x.mu.Unlock()
-			return p, ok, x.paths.RUnlock, nil
+			return p, ok, release, nil
 		}
 		x.paths.RUnlock()
 		err := x.waitChange(ctx)
@@ -108,6 +111,48 @@ func (x *Exclusive) stay(ctx context.Context, n *xnode) (p string, ok bool, rele
 		}
 	}
 }
+
+// holdName keeps a place of n, if it has one, from becoming another's until release
+// is called, which lets go of paths too; mu is held.
+func (x *Exclusive) holdName(n *xnode) (release func()) {
+	if len(n.places) == 0 {
+		return x.paths.RUnlock
+	}
+	g := &n.places[0].gate
+	g.readers++
+	return func() {
+		x.paths.RUnlock()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if g.readers--; g.readers == 0 {
+			x.unblock(g)
+		}
+	}
+}
+
+// atPath calls f with the path that n has on the node, until that is not moved
+// meanwhile; the error is errNoPlace if it is not there.
+func (x *Exclusive) atPath(ctx context.Context, n *xnode, f func(p string) error) error {
+	last := ""
+	for {
+		p, ok, release, err := x.stay(ctx, n)
+		if err != nil {
+			return err
+		}
+		err = errNoPlace
+		if ok {
+			err = f(p)
+		}
+		release()
+		if !errors.Is(err, os.ErrNotExist) || p == last {
+			return err
+		}
+		last = p
+	}
+}
+
+// errNoPlace is the error of who needs the node for what is not there.
+var errNoPlace = fmt.Errorf("not on the node: %w", syscall.EIO)
 
 // errFenced ends what was on its way when the lease was lost; it stays pending.
 var errFenced = errors.New("the lock is lost")
@@ -205,6 +250,19 @@ func (x *Exclusive) wasDone(ctx context.Context, c *connection, v *doubt) (bool,
 	return typ == 0, err
 }
 
+// makesSense reports whether it may have been done, going by where a folder was:
+// a journal could tell anything. mu is held.
+func (v *doubt) makesSense() bool {
+	n := v.n
+	if n == nil || !n.isDir() {
+		return true
+	}
+	if inside(v.d.parent, n, func(n *xnode) []*dentry { return n.places }) {
+		return false
+	}
+	return len(n.places) == 0 || v.from == n.places[0]
+}
+
 // cleared takes note of what was found; mu is held.
 func (x *Exclusive) cleared(v *doubt, done bool) {
 	v.d.doubts--
@@ -212,7 +270,7 @@ func (x *Exclusive) cleared(v *doubt, done bool) {
 		v.from.doubts--
 	}
 	a := &action{kind: v.kind, d: v.d, from: v.from, n: v.n, typ: v.typ, intended: true}
-	if done {
+	if done && v.makesSense() {
 		x.placed(a)
 	} else {
 		x.denied(a)

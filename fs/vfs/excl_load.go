@@ -99,31 +99,18 @@ func (x *Exclusive) readHandle(ctx context.Context, f *xfile) (*openFile, error)
 	}
 	ctx, done := patient(ctx)
 	defer done()
-	for {
-		p, ok, release, err := x.stay(ctx, f.n)
+	err := x.atPath(ctx, f.n, func(p string) (err error) {
+		f.reader.open, err = ask(ctx, x.link, func(s *session) (*openFile, error) {
+			remote, err := s.OpenFile(p, os.O_RDONLY)
+			return &openFile{path: p, session: s, remote: remote}, err
+		})
 		if err != nil {
-			return nil, err
+			f.reader.open = nil
+			return &Error{"open", p, err}
 		}
-		var o *openFile
-		err = syscall.EIO
-		if ok {
-			o, err = ask(ctx, x.link, func(s *session) (*openFile, error) {
-				remote, err := s.OpenFile(p, os.O_RDONLY)
-				return &openFile{path: p, session: s, remote: remote}, err
-			})
-		}
-		release()
-		if err == nil {
-			f.reader.open = o
-			return o, nil
-		}
-		x.mu.Lock()
-		now, _ := x.remotePath(f.n)
-		x.mu.Unlock()
-		if !errors.Is(err, os.ErrNotExist) || now == p {
-			return nil, &Error{"open", p, err}
-		}
-	}
+		return nil
+	})
+	return f.reader.open, err
 }
 
 // closeHandles closes a handle on the node; one of a lost connection is closed already.
@@ -254,31 +241,34 @@ func (x *Exclusive) vanished(d *dentry) {
 
 // refresh asks the node for the attributes of an inode that may have changed there.
 func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
-	p, ok, release, err := x.stay(ctx, n)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if !ok {
+	var since uint64
+	var a Attr
+	err := x.atPath(ctx, n, func(p string) error {
+		x.mu.Lock()
+		since = x.sends
+		x.mu.Unlock()
+		st, err := statPath(ctx, x.link, p)
+		if err != nil {
+			return &Error{"stat", p, err}
+		}
+		a = x.view.listed(st)
 		return nil
-	}
-	x.mu.Lock()
-	since := x.sends
-	x.mu.Unlock()
-	st, err := statPath(ctx, x.link, p)
-	if errors.Is(err, os.ErrNotExist) {
+	})
+	switch {
+	case errors.Is(err, errNoPlace):
+		return nil
+	case errors.Is(err, os.ErrNotExist):
 		return syscall.ESTALE
-	}
-	if err != nil {
-		return &Error{"stat", p, err}
+	case err != nil:
+		return err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if a := x.view.listed(st); a.Mode&TypeMask == n.attr.Mode&TypeMask {
-		x.learnAttr(n, a, since)
-		return nil
+	if a.Mode&TypeMask != n.attr.Mode&TypeMask {
+		return syscall.ESTALE
 	}
-	return syscall.ESTALE
+	x.learnAttr(n, a, since)
+	return nil
 }
 
 // Drop forgets all that the node may know better: it is asked again. What is not

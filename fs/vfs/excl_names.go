@@ -353,24 +353,26 @@ func (x *Exclusive) Readlink(ctx context.Context, ino Ino) (string, error) {
 	if err == nil && !n.isSymlink() {
 		err = syscall.EINVAL
 	}
-	var p, target string
-	var ok bool
+	target := ""
 	if err == nil {
 		target = n.target
-		p, ok = x.remotePath(n)
 	}
 	x.mu.Unlock()
 	if err == nil && target == "" {
-		if !ok {
-			err = syscall.EIO
-		} else if target, err = readlink(ctx, x.link, p); err == nil {
-			x.mu.Lock()
+		err = x.atPath(ctx, n, func(p string) (err error) {
+			target, err = readlink(ctx, x.link, p)
+			return err
+		})
+	}
+	if err == nil {
+		x.mu.Lock()
+		if n.target == "" {
 			n.target = target
-			x.mu.Unlock()
 		}
+		x.mu.Unlock()
 	}
 	if err != nil {
-		return "", &Error{"readlink", p, err}
+		return "", &Error{"readlink", "", err}
 	}
 	return target, nil
 }

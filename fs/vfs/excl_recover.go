@@ -269,7 +269,7 @@ func (p *replayer) replayIntent(r *record, n, parent, parent2 *xnode) error {
 	rename := kind == actRename
 	gone := kind == actRemove || kind == actRmdir
 	switch {
-	case kind < 0 || kind > actContent, parent == nil || !parent.isDir(), !sane(r.Name), gone != (n == nil), rename != (parent2 != nil && parent2.isDir() && sane(r.Name2)):
+	case kind < 0 || kind > actContent, parent == nil || !parent.isDir(), !sane(r.Name), r.Ino == RootIno, gone != (n == nil), rename != (parent2 != nil && parent2.isDir() && sane(r.Name2)):
 		return errBadRecord
 	}
 	at := place{r.Parent, r.Name}

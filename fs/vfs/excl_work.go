@@ -8,6 +8,7 @@ import (
 // gate is passed by one action at a time; who finds it busy waits.
 type gate struct {
 	busy    bool
+	readers int // who looks at the node under this name: it must not become another's
 	waiters []*work
 }
 

@@ -55,7 +55,7 @@ func (x *Exclusive) plan(w *work) *action {
 		return nil
 	}
 	for _, g := range a.gates() {
-		if g.busy {
+		if g.busy || g.readers > 0 {
 			g.wait(w)
 			return nil
 		}
