@@ -101,9 +101,11 @@ type Exclusive struct {
 	delayed    map[*work]struct{} // small changes of files that are still written
 	running    int                // actions on their way
 	window     window
-	barriers   int   // callers of Sync
-	dirtyBytes int64 // to be sent
-	memBytes   int64 // held by small files
+	barriers   int       // callers of Sync
+	dirtyBytes int64     // to be sent
+	storing    int64     // bytes that are being put into the spool
+	memBytes   int64     // held by small files
+	memVain    time.Time // when a writer last waited in vain for room in them
 	cached     cache
 	ahead      ahead
 	space      space

@@ -34,6 +34,9 @@ type xnode struct {
 	w    *work    // what is to be sent; nil when nothing is
 	send attrMask // attributes to be sent
 
+	locked   bool // a folder that refused a change, and that is to get another mode
+	unlocked bool // and then let us work in it
+
 	pressed    bool   // is to be sent though it is still being written
 	moved      bool   // renamed before it was first sent: its name must not appear before its content
 	stale      bool   // the node may know better: ask before answering
@@ -222,6 +225,14 @@ func (x *Exclusive) reap(n *xnode) {
 	}
 	delete(x.nodes, n.ino)
 	x.dropData(n)
+}
+
+// nothingDirty has nothing more sent of a file's data; mu is held.
+func (x *Exclusive) nothingDirty(n *xnode) {
+	if n.data != nil {
+		x.dirtyBytes -= n.data.dirty.Bytes()
+		n.data.dirty.Clear()
+	}
 }
 
 // dropData forgets a file's local data, which nobody needs any more; mu is held.

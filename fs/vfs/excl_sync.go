@@ -302,12 +302,18 @@ func (x *Exclusive) discard(w *work) []*xnode {
 	x.setLocal(d, theirs)
 	if mine != nil {
 		for _, p := range mine.places { // it was to be moved here: it stays where it is
+			if p.local != nil || isAside(p.name) { // another has the name by now
+				continue
+			}
 			x.setLocal(p, mine)
 			if p.w != nil {
 				x.settle(p.w)
 			}
 		}
 		x.abandoned(mine, x.nextSeq())
+		if mine.dead() {
+			x.nothingDirty(mine)
+		}
 		if mine.w != nil && mine.dead() {
 			mine.send = 0
 			x.settle(mine.w)

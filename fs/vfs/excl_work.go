@@ -233,6 +233,9 @@ func (x *Exclusive) refuse(w *work, r *refusal) {
 	g := w.gate()
 	waiters := g.waiters
 	g.waiters = nil
+	if w.d != nil && w.d.local != nil && w.d.local.w != nil {
+		waiters = append(waiters, w.d.local.w) // content and attributes need a name
+	}
 	for _, other := range waiters {
 		if other.refusal == nil && other.flying == nil {
 			x.queue(other) // it will find out what it can do

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -80,6 +81,9 @@ func TestExclusiveModel(t *testing.T) {
 func newPatient(t *testing.T, n *testnode.Node, target remote.Target) (*vfs.Exclusive, string) {
 	t.Helper()
 	root := fresh(t, n.Home)
+	if err := os.Chmod(filepath.Join(n.Home, root), 0o777); err != nil { // for a user who is not who runs the tests
+		t.Fatal(err)
+	}
 	x, err := vfs.NewExclusive(t.Context(), vfs.ExclusiveOptions{
 		Dial: dial(target), Root: root, Spool: filepath.Join(t.TempDir(), "spool"), Timeout: -1,
 	})

@@ -146,6 +146,11 @@ func (x *Exclusive) ended(a *action, err error) {
 	}
 	if err != nil {
 		x.denied(a)
+		if w.d != nil && Errno(err) == syscall.EACCES && x.unlock(w.d.parent, a.unlocked) {
+			x.failed(w)
+			x.queue(w)
+			return
+		}
 		changed := w.mark != nil
 		x.failed(w)
 		if changed || w.d != nil && w.d.local == w.d.remote || w.n != nil && w.n.dead() {
@@ -166,6 +171,17 @@ func (x *Exclusive) ended(a *action, err error) {
 		return
 	}
 	x.settle(w)
+}
+
+// unlock sees to it that the owner may work in a folder whose mode is to be changed,
+// after what it holds. It returns false if that is not so, or was done before the
+// node was asked; mu is held.
+func (x *Exclusive) unlock(dir *xnode, before bool) bool {
+	if dir.send&sendMode == 0 || before {
+		return false
+	}
+	dir.locked = !dir.unlocked
+	return true
 }
 
 // again reports whether an error is the link's or ours and not the node's answer.
@@ -247,7 +263,7 @@ func (x *Exclusive) attempt(a *action) error {
 	}
 	mode := uint32(0)
 	if a.n != nil {
-		mode = a.n.attr.Mode & 0o7777
+		mode, a.target = a.n.attr.Mode&0o7777, a.n.target
 	}
 	if ok {
 		x.intend(a)
@@ -290,7 +306,7 @@ func (x *Exclusive) onNames(wire *sftpwire.Session, a *action, p, from string, m
 		}
 		return err
 	case actSymlink:
-		err := wire.Symlink(ctx, a.n.target, p)
+		err := wire.Symlink(ctx, a.target, p)
 		if isFailure(err) && x.isThere(p, TypeSymlink) {
 			return nil
 		}
@@ -357,7 +373,20 @@ func (x *Exclusive) sendAttr(c *connection, a *action) error {
 		return errLost // it is removed: plan again
 	}
 	mask, attr := n.send, n.attr
-	n.send = 0
+	if a.unlock {
+		mode := attr.Mode&0o7777 | 0o700
+		x.mu.Unlock()
+		err := x.setOnNode(c, p, false, sftpwire.Attrs{Permissions: &mode})
+		if isLost(err) {
+			c.fail()
+			return err
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		n.locked, n.unlocked = false, true
+		return err
+	}
+	n.send, n.unlocked = 0, false
 	seq := x.seq
 	x.mu.Unlock()
 	err := x.setOnNode(c, p, a.typ == TypeSymlink, wireAttrs(mask, attr))

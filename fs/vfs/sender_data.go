@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"syscall"
 	"time"
 
 	"bundlefs/fs/extent"
@@ -244,6 +245,14 @@ func (u *upload) open(r *round) {
 	s.inflight.Add(1)
 	started := time.Now()
 	handle, err := s.Open(u.x.ctx, u.path, flags, attrs)
+	if Errno(err) == syscall.EACCES && !u.created && (r.attr.Mode&0o200 == 0 || r.mask&sendMode != 0) {
+		// It was opened here before its mode was taken away, or after it was given.
+		mode := r.attr.Mode&0o7777 | 0o600
+		if err = s.Setstat(u.x.ctx, u.path, sftpwire.Attrs{Permissions: &mode}, false); err == nil {
+			r.mask |= sendMode
+			handle, err = s.Open(u.x.ctx, u.path, flags, attrs)
+		}
+	}
 	s.inflight.Add(-1)
 	if err != nil {
 		u.err = err

@@ -30,8 +30,12 @@ type action struct {
 	n    *xnode
 	gone *xnode // who had the name d before
 	typ  uint32 // of n, as in Attr.Mode
-	held []*gate
 
+	target string // of n, if it is a symbolic link
+	held   []*gate
+
+	unlock   bool // actAttr that lets the owner work in the folder n, whose new mode comes at the end
+	unlocked bool // that was done before
 	intended bool // the journal tells that the node is asked for it
 }
 
@@ -64,6 +68,7 @@ func (x *Exclusive) plan(w *work) *action {
 		g.busy = true
 		a.held = append(a.held, g)
 	}
+	a.unlocked = w.d != nil && w.d.parent.unlocked
 	if a.n != nil {
 		a.typ = a.n.attr.Mode & TypeMask
 	}
@@ -106,6 +111,9 @@ func (x *Exclusive) planName(w *work, d *dentry) *action {
 		}
 		x.waitFor(w, d.parent.links[0].w)
 		return nil
+	}
+	if d.parent.locked {
+		return &action{kind: actAttr, w: w, n: d.parent, unlock: true}
 	}
 	if had := d.remote; had != nil {
 		if a, free := x.planVacate(w, d, had); !free {
@@ -256,7 +264,8 @@ func (x *Exclusive) planCreate(w *work, d *dentry, n *xnode) *action {
 // early reports whether a file that is being written is better sent later, with
 // what will have been written by then.
 func (x *Exclusive) early(n *xnode) bool {
-	return n.writers > 0 && x.barriers == 0 && !n.pressed && (n.data == nil || n.data.dirty.Bytes() < streamBytes)
+	return n.writers > 0 && x.barriers == 0 && !n.pressed && (n.data == nil || n.data.dirty.Bytes() < streamBytes) &&
+		x.dirtyBytes < x.o.SpoolMax/2
 }
 
 // streamBytes is how much of a file that is still written is worth sending.
@@ -285,11 +294,8 @@ func (x *Exclusive) planNode(w *work, n *xnode) *action {
 	switch {
 	case n.dead():
 		// Nobody can reach it under a name: what is open goes on here alone.
-		n.send = 0
-		if n.data != nil {
-			x.dirtyBytes -= n.data.dirty.Bytes()
-			n.data.dirty.Clear()
-		}
+		n.send &= sendMode // see ended
+		x.nothingDirty(n)
 		x.settle(w)
 		return nil
 	case n.ino != RootIno && len(n.places) == 0:
