@@ -128,6 +128,7 @@ func (s *serving) leaveTree() error {
 // run serves until the mount has ended, by a signal, by a request, or from outside.
 func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 	server := s.server.Load()
+	go boundHeap(server)
 	barrier, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	stopped := make(chan error, 1) // the result of stop
