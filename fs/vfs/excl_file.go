@@ -120,6 +120,7 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 		err = x.writable()
 	}
 	if err == nil {
+		x.awaitMemory(f.n, off+int64(len(data)))
 		err = x.reserve(ctx, int64(len(data)))
 	}
 	if err != nil {
@@ -128,8 +129,11 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	n := f.n
 	r := &record{Kind: recWrite, Ino: n.ino, Off: off, Len: int64(len(data))}
 	n.storing++ // its data stays while mu is let go
+	x.storing += int64(len(data))
 	err = x.store(n, r, data)
+	x.storing -= int64(len(data))
 	n.storing--
+	x.changed.Broadcast()
 	if err != nil {
 		return &Error{"write", n.name(), err}
 	}
@@ -154,8 +158,7 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	x.dirtyBytes += d.dirty.Bytes() - before
 	n.attr = attr
 	if n.dead() && len(n.places) == 0 { // it will never be on the node
-		x.dirtyBytes -= d.dirty.Bytes()
-		d.dirty.Clear()
+		x.nothingDirty(n)
 	}
 	x.changedNode(n, seq)
 	x.written(n)

@@ -67,7 +67,7 @@ func (c *cache) trim(x *Exclusive) {
 		}
 	}
 	forget(&c.spooled, func() bool { return c.bytes > cacheMost })
-	forget(&c.small, func() bool { return x.memBytes > memMost })
+	forget(&c.small, func() bool { return x.memBytes > memKeep })
 }
 
 // space is what is known of the node's file system.

@@ -1,6 +1,9 @@
 package vfs
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Small files are kept in memory, and in the journal until they are on the node:
 // making a file of its own in the spool for each costs more than sending it.
@@ -9,9 +12,47 @@ const (
 	memFile = 64 << 10
 	// memMost is how much memory they may take, sent or not.
 	memMost = 16 << 20
+	// memKeep is how much of it those that are sent leave to those that are not.
+	memKeep = 8 << 20
 	// memJournal is how long the journal may be for more data to go into it.
 	memJournal = 64 << 20
+	// memPatience is how long a writer waits for room in that memory; when it has
+	// waited in vain, none waits for as long as memPause.
+	memPatience = 50 * time.Millisecond
+	memPause    = time.Second
 )
+
+// fits says whether n may be kept in memory as far as end; mu is held.
+func (x *Exclusive) fits(n *xnode, end int64) bool {
+	held := int64(0)
+	if n.data != nil {
+		held = int64(cap(n.data.mem))
+	}
+	return x.memBytes+max(0, end-held) <= memMost && x.spool.Size() < memJournal
+}
+
+// awaitMemory waits a moment for room for a small file: what keeps a node that is
+// not slow from its work is files in the spool, if both are on one disk, and they
+// take time of a processor anyway. mu is held, and let go meanwhile.
+func (x *Exclusive) awaitMemory(n *xnode, end int64) {
+	if end > memFile || n.data != nil && n.data.spooled || x.fits(n, end) || time.Since(x.memVain) < memPause {
+		return
+	}
+	over := false
+	timer := time.AfterFunc(memPatience, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		over = true
+		x.changed.Broadcast()
+	})
+	defer timer.Stop()
+	for !over && !x.fits(n, end) && x.running > 0 && x.fence == nil && !x.draining {
+		x.changed.Wait()
+	}
+	if over && !x.fits(n, end) {
+		x.memVain = time.Now()
+	}
+}
 
 // store puts data where it survives us before it is acknowledged: into the record
 // of a small file, or into the spool. mu is held, and let go while the spool is
@@ -21,10 +62,10 @@ func (x *Exclusive) store(n *xnode, r *record, data []byte) error {
 	x.cached.drop(n)
 	end := r.Off + r.Len
 	if end <= memFile && !d.spooled && r.Len > 0 {
-		if x.memBytes+max(0, end-int64(cap(d.mem))) > memMost {
+		if !x.fits(n, end) {
 			x.cached.trim(x)
 		}
-		if x.memBytes+max(0, end-int64(cap(d.mem))) <= memMost && x.spool.Size() < memJournal {
+		if x.fits(n, end) {
 			r.Data = data
 			return nil
 		}
