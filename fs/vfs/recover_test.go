@@ -24,7 +24,7 @@ func TestRecoverPrefix(t *testing.T) {
 	if err := os.Mkdir(node, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	x, do := openLocal(t, home, filepath.Join(t.TempDir(), "spool"))
+	_, do := openLocal(t, home, filepath.Join(t.TempDir(), "spool"))
 	for range 60 {
 		if o := c.next(); o.Kind != opLink && o.Kind != opCut && o.Kind != opHeal { // several names are several files to who lists them
 			c.m.apply(o, do.must(t, o).Mtime)
@@ -36,7 +36,7 @@ func TestRecoverPrefix(t *testing.T) {
 
 	// Then changes which do not reach it.
 	spool := filepath.Join(t.TempDir(), "spool")
-	x, do = openLocal(t, home, spool)
+	x, do := openLocal(t, home, spool)
 	if err := c.m.check(t, contract.VFS{Files: x, Root: vfs.RootIno}); err != "" {
 		t.Fatal(err)
 	}
