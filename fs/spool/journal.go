@@ -279,6 +279,25 @@ func (j *journal) rewrite(records iter.Seq[[]byte]) error {
 	return syncDir(filepath.Dir(j.path))
 }
 
+// reset drops all records, in place: a full disk has no room for a second journal.
+func (j *journal) reset() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return closedError("reset", j.path)
+	}
+	header, salt := newHeader()
+	j.read = false // should the header not get there, there is a journal without records
+	if err := j.file.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := j.file.WriteAt(header, 0); err != nil {
+		return err
+	}
+	j.salt, j.seq, j.size, j.read, j.torn = salt, 0, int64(len(header)), true, false
+	return nil
+}
+
 // sync brings the journal to the disk without stopping those who append.
 func (j *journal) sync() error {
 	j.swap.RLock()

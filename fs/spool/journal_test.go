@@ -469,3 +469,32 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// TestReset drops all records; what is appended then is all there is.
+func TestReset(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := mustOpen(t, dir)
+	if empty, err := s.Empty(); !empty || err != nil {
+		t.Errorf("a new spool is empty: %v, %v", empty, err)
+	}
+	for i := range 10 {
+		if err := s.Append(record(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if empty, err := s.Empty(); empty || err != nil {
+		t.Errorf("with records it is empty: %v, %v", empty, err)
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(record(0)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = mustOpen(t, dir)
+	defer s.Close()
+	if got := replay(t, s); len(got) != 1 {
+		t.Errorf("%d records", len(got))
+	}
+}

@@ -110,6 +110,10 @@ func (s *Spool) AppendAll(payloads ...[]byte) error { return s.journal.append(pa
 // loss. Those who append wait meanwhile.
 func (s *Spool) Rewrite(records iter.Seq[[]byte]) error { return s.journal.rewrite(records) }
 
+// Reset drops all records without needing room on the disk for a new journal. Cut
+// off in the middle it leaves a journal without records.
+func (s *Spool) Reset() error { return s.journal.reset() }
+
 // Size is the length of the journal, in bytes, with its header.
 func (s *Spool) Size() int64 {
 	s.journal.mu.Lock()

@@ -11,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
@@ -32,7 +35,9 @@ type crashSpec struct {
 	Spool  string
 	// Journal is the length at which the journal is begun anew; 0: the usual.
 	Journal int64
-	Debug   bool
+	// Disk is the size of a file system of its own for the spool; 0: none.
+	Disk  int64
+	Debug bool
 }
 
 func crashChild(spec string) error {
@@ -42,6 +47,11 @@ func crashChild(spec string) error {
 	}
 	if s.Journal > 0 {
 		vfs.SetJournal(s.Journal, 4*s.Journal)
+	}
+	if s.Disk > 0 {
+		if err := ownDisk(filepath.Dir(s.Spool), s.Disk); err != nil {
+			return err
+		}
 	}
 	level := slog.LevelError
 	if s.Debug {
@@ -77,6 +87,17 @@ func crashChild(spec string) error {
 			return err
 		}
 	}
+}
+
+// ownDisk mounts a small file system in this process's own mount namespace.
+func ownDisk(dir string, size int64) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("mode=0700,size=%d", size)); err != nil {
+		return fmt.Errorf("mount a tmpfs at %s: %w", dir, err)
+	}
+	return nil
 }
 
 // crasher does operations.

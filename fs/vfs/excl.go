@@ -87,14 +87,18 @@ type Exclusive struct {
 	files      map[Handle]*xfile
 	dirs       map[Handle]*xdir
 
-	recovering bool     // the journal is replayed
-	recovered  int      // records that were replayed
-	compactAt  int64    // length of the journal at which it is begun anew
-	quiet      bool     // nothing is started until it is
-	doubts     []*doubt // changes on the node of which it is not known whether they were made
-	seq        uint64   // numbers the changes
-	sends      uint64   // counts what was sent of contents and attributes
-	generation uint64   // of the journal: which nodes it tells of
+	recovering bool         // the journal is replayed
+	recovered  int          // records that were replayed
+	compactAt  int64        // length of the journal at which it is begun anew
+	full       bool         // the local disk is: the journal is begun anew as soon as it can be
+	owed       [][]byte     // records that there was no room for
+	unsaid     map[Ino]bool // whose content the node has, which is among the owed
+	left       []Ino        // whose data is removed from the spool when the journal says so
+	quiet      bool         // nothing is started until it is
+	doubts     []*doubt     // changes on the node of which it is not known whether they were made
+	seq        uint64       // numbers the changes
+	sends      uint64       // counts what was sent of contents and attributes
+	generation uint64       // of the journal: which nodes it tells of
 	marks      markList
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
 	ready      []*work            // may be ready to be sent
@@ -285,10 +289,13 @@ func (x *Exclusive) fenceOff(cause error) {
 	x.changed.Broadcast()
 }
 
-// writable is checked by every change; mu is held.
+// writable is checked by every change, before it is made; mu is held.
 func (x *Exclusive) writable() error {
 	if x.fence != nil {
 		return fmt.Errorf("%w: %w", syscall.EROFS, x.fence)
+	}
+	if x.full {
+		x.compact()
 	}
 	return nil
 }

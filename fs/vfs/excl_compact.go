@@ -16,7 +16,7 @@ var (
 // always is, nothing more is started for a moment.
 func (x *Exclusive) compact() {
 	size := x.spool.Size()
-	if size < max(x.compactAt, journalSize) {
+	if !x.full && size < max(x.compactAt, journalSize) {
 		return
 	}
 	if x.running > 0 || len(x.doubts) > 0 {
@@ -26,9 +26,18 @@ func (x *Exclusive) compact() {
 	if x.marks.n > 0 && size < journalMost {
 		return
 	}
-	x.quiet = false
+	x.quiet, x.full = false, false
 	told := x.toTell()
-	if err := x.spool.Rewrite(x.snapshot(told)); err != nil {
+	var err error
+	if len(told) == 0 && x.root.w == nil {
+		err = x.spool.Reset()
+	} else {
+		err = x.spool.Rewrite(x.snapshot(told))
+	}
+	if err == nil {
+		x.owed = nil
+		x.removeLeft()
+	} else {
 		// The journal may be the old or the new one. In either, those in told are
 		// told of, and all others may be told of once more.
 		x.log.Warn("cannot begin the journal anew", "error", err)

@@ -37,9 +37,7 @@ func (x *Exclusive) intend(a *action) {
 	if a.kind == actRename {
 		r.Parent2, r.Name2 = a.from.parent.ino, a.from.name
 	}
-	if err := x.note(nil, r); err != nil {
-		x.log.Warn("cannot write to the journal", "error", err)
-	}
+	x.tell(r)
 }
 
 // doubted keeps an action whose answer was lost; mu is held.
@@ -68,9 +66,7 @@ func (x *Exclusive) denied(a *action) {
 	if a.d.remote != nil {
 		r.Ino = a.d.remote.ino
 	}
-	if err := x.note(nil, r); err != nil {
-		x.log.Warn("cannot write to the journal", "error", err)
-	}
+	x.tell(r)
 }
 
 // certain waits until nothing is in doubt; mu is held, and let go meanwhile.

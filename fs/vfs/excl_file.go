@@ -145,6 +145,9 @@ func (x *Exclusive) Write(ctx context.Context, h Handle, data []byte, off int64,
 	seq := x.nextSeq()
 	r.Seq, r.Attr = seq, attr
 	if err := x.note(n.places, r); err != nil {
+		if r.Data == nil {
+			x.torn(n, off, end)
+		}
 		return &Error{"write", n.name(), err}
 	}
 	d := n.localData()

@@ -70,6 +70,17 @@ func (c *cache) trim(x *Exclusive) {
 	forget(&c.small, func() bool { return x.memBytes > memKeep })
 }
 
+// clear forgets all data in the spool that nobody has open; mu is held.
+func (c *cache) clear(x *Exclusive) {
+	for e := c.spooled.Front(); e != nil; {
+		n := e.Value.(*xnode)
+		e = e.Next()
+		if n.opens == 0 && n.w == nil && !n.gate.busy && n.storing == 0 {
+			x.dropData(n)
+		}
+	}
+}
+
 // space is what is known of the node's file system.
 type space struct {
 	known bool

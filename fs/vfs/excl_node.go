@@ -248,6 +248,10 @@ func (x *Exclusive) dropData(n *xnode) {
 	if !spooled {
 		return
 	}
+	if x.unsaid[n.ino] { // the journal says that it is needed
+		x.left = append(x.left, n.ino)
+		return
+	}
 	if err := x.spool.Remove(uint64(n.ino)); err != nil {
 		x.log.Warn("cannot remove spooled data", "error", err)
 	}

@@ -123,6 +123,9 @@ func decodeRecord(b []byte) (record, error) {
 // is acknowledged is in the journal. Inodes on the node that the journal does
 // not tell of yet, those with the names in about, are told of first. mu is held.
 func (x *Exclusive) note(about []*dentry, records ...*record) error {
+	if err := x.payOwed(); err != nil {
+		return err
+	}
 	var payloads [][]byte
 	var told, learnt []*xnode
 	for _, d := range about {
@@ -136,7 +139,7 @@ func (x *Exclusive) note(about []*dentry, records ...*record) error {
 	for _, r := range records {
 		payloads = append(payloads, r.encode())
 	}
-	err := x.spool.AppendAll(payloads...)
+	err := x.withRoom(func() error { return x.spool.AppendAll(payloads...) })
 	if err != nil {
 		for _, n := range told {
 			n.generation = 0

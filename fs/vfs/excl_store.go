@@ -74,16 +74,24 @@ func (x *Exclusive) store(n *xnode, r *record, data []byte) error {
 		return err
 	}
 	// What is overwritten may be on its way, and is sent again then.
-	x.mu.Unlock()
-	defer x.mu.Lock()
-	return x.spool.WriteAt(uint64(n.ino), data, r.Off)
+	write := func() error {
+		x.mu.Unlock()
+		defer x.mu.Lock()
+		return x.spool.WriteAt(uint64(n.ino), data, r.Off)
+	}
+	err := x.withRoom(write)
+	if err != nil {
+		x.torn(n, r.Off, end)
+	}
+	return err
 }
 
 // toSpool moves a small file's data to the spool; mu is held.
 func (x *Exclusive) toSpool(n *xnode, d *content) error {
 	if d.mem != nil {
 		for e := range d.local.All() {
-			if err := x.spool.WriteAt(uint64(n.ino), d.mem[e.Off:e.End], e.Off); err != nil {
+			err := x.withRoom(func() error { return x.spool.WriteAt(uint64(n.ino), d.mem[e.Off:e.End], e.Off) })
+			if err != nil {
 				return err
 			}
 		}

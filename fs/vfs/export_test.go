@@ -58,6 +58,10 @@ func Pending(x *Exclusive) string {
 	return b.String()
 }
 
-// SetJournal makes journals be begun anew at other sizes, before the first file
-// system is made.
-func SetJournal(size, most int64) { journalSize, journalMost = size, most }
+// SetJournal makes journals be begun anew at other sizes, and returns those before;
+// no file system is open meanwhile.
+func SetJournal(size, most int64) (int64, int64) {
+	s, m := journalSize, journalMost
+	journalSize, journalMost = size, most
+	return s, m
+}

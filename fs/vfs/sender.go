@@ -198,10 +198,7 @@ func (x *Exclusive) placed(a *action) {
 	if a.kind == actRename {
 		r.Parent2, r.Name2 = a.from.parent.ino, a.from.name
 	}
-	// Not in the journal is only not known after a crash: it is found out then.
-	if err := x.note(nil, r); err != nil {
-		x.log.Warn("cannot write to the journal", "error", err)
-	}
+	x.tell(r)
 	gone := a.d.remote
 	x.setRemote(a.d, a.n)
 	if a.kind == actRename {
@@ -444,7 +441,5 @@ func wireAttrs(mask attrMask, attr Attr) sftpwire.Attrs {
 
 // noteSent writes to the journal that the node has n as of change seq; mu is held.
 func (x *Exclusive) noteSent(n *xnode, seq uint64) {
-	if err := x.note(nil, &record{Kind: recSent, Ino: n.ino, Seq: seq}); err != nil {
-		x.log.Warn("cannot write to the journal", "error", err)
-	}
+	x.tell(&record{Kind: recSent, Ino: n.ino, Seq: seq})
 }
