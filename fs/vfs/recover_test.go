@@ -56,7 +56,7 @@ func TestRecoverPrefix(t *testing.T) {
 		return info.Size()
 	}
 	states := []state{{c.m.clone(), op{}, journal(), copyTree(t, spool)}}
-	for len(states) < 36 {
+	for len(states) < 20 {
 		o := c.next()
 		if o.Kind == opHeal || o.Kind == opFsync {
 			continue
