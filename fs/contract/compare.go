@@ -105,5 +105,14 @@ func readAll(t Tree, p string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
+	a, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, a.Size+1) // one more shows that there is no more
+	n, err := f.ReadAt(b, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
 }

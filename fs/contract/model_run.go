@@ -22,6 +22,7 @@ type Model struct {
 	Time      time.Duration // ends the run, whatever is left of Steps; 0: does not
 	Every     int           // so many steps of the first worker between two barriers
 	NoLinks   bool          // no hard links are made
+	Closed    bool          // all files are closed before each barrier
 	// Barrier is called while nothing is done; open tells whether files are open.
 	// What it changes in Want it must bring about in Got.
 	Barrier func(rng *rand.Rand, open bool) error
@@ -70,6 +71,11 @@ func (m *Model) Run(t *testing.T) {
 		defer c.standstill.Unlock()
 		open := false
 		for _, w := range workers {
+			if m.Closed {
+				if err := w.close(); err != nil {
+					return err
+				}
+			}
 			open = open || w.anyOpen()
 		}
 		if err := m.Barrier(rng, open); err != nil {

@@ -191,7 +191,10 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 func (x *Exclusive) learn(dir *xnode, name string, a Attr, since uint64) {
 	d := x.at(dir, name)
 	n := d.local
-	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask {
+	// One of several names that is not like the file is another's by now; so are all,
+	// if the file was changed: SFTP does not tell what has several names.
+	parted := n != nil && len(n.places) > 1 && n.w == nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime))
+	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask || parted {
 		x.vanished(d)
 		d, n = x.at(dir, name), nil
 	}

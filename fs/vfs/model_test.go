@@ -110,7 +110,8 @@ func runModel(t *testing.T, x *vfs.Exclusive, root string, steps int, remote fun
 	t.Logf("-model.seed=%d", seed)
 	here, plain := contract.VFS{Files: x, Root: vfs.RootIno}, contract.OS{Dir: t.TempDir()}
 	m := &contract.Model{
-		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 60, NoLinks: remote != nil,
+		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 60,
+		NoLinks: remote != nil, Closed: remote != nil, // who has a file open keeps it, which cannot be seen from afar
 		Barrier: func(rng *rand.Rand, open bool) error {
 			if err := barrier(x, root, open); err != nil {
 				return err
@@ -242,4 +243,23 @@ func changeOnNode(rng *rand.Rand, trees ...contract.Tree) error {
 		}
 	}
 	return nil
+}
+
+// One of two names of a file is given to another file on the node.
+func TestDropLinkReplaced(t *testing.T) {
+	n := testnode.Start(t)
+	x, root := newPatient(t, n, n.Target())
+	tree := contract.VFS{Files: x, Root: vfs.RootIno}
+	put(t, tree, "f", []byte("first"))
+	if err := tree.Link("f", "g"); err != nil {
+		t.Fatal(err)
+	}
+	synced(t, x)
+	there := contract.OS{Dir: root}
+	put(t, there, "next", []byte("the second"))
+	if err := there.Rename("next", "g", false); err != nil {
+		t.Fatal(err)
+	}
+	x.Drop()
+	contract.Compare(t, tree, there)
 }
