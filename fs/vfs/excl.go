@@ -111,6 +111,7 @@ type Exclusive struct {
 	memBytes   int64     // held by small files
 	memVain    time.Time // when a writer last waited in vain for room in them
 	cached     cache
+	kept       kept
 	ahead      ahead
 	space      space
 
@@ -319,11 +320,12 @@ func (x *Exclusive) Close() error {
 	x.tasks.Wait()
 	x.mu.Lock()
 	clean := x.marks.n == 0 && len(x.refused) == 0
+	err := x.kept.close()
 	x.mu.Unlock()
 	if clean {
-		return x.spool.Destroy()
+		return errors.Join(err, x.spool.Destroy())
 	}
-	return x.spool.Close()
+	return errors.Join(err, x.spool.Close())
 }
 
 // Forget implements [FileSystem]. The tree is the truth, so nothing of it is

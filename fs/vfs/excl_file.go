@@ -86,6 +86,14 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 		return 0, nil
 	}
 	dest = dest[:min(int64(len(dest)), size-off)]
+	if c, ok := x.keptOf(n); ok {
+		ok = x.readKept(n, c, dest, off)
+		x.mu.Unlock()
+		if ok {
+			return len(dest), nil
+		}
+		return x.Read(ctx, h, dest, off)
+	}
 	parts := n.parts(off, off+int64(len(dest)))
 	x.mu.Unlock()
 	for _, p := range parts {

@@ -62,7 +62,9 @@ func (c *cache) trim(x *Exclusive) {
 			n := e.Value.(*xnode)
 			e = e.Next()
 			if n.opens == 0 && n.w == nil && !n.gate.busy {
+				data := n.wholeSmall()
 				x.dropData(n)
+				x.kept.put(x.o.Spool, n.ino, data)
 			}
 		}
 	}
@@ -72,6 +74,7 @@ func (c *cache) trim(x *Exclusive) {
 
 // clear forgets all data in the spool that nobody has open; mu is held.
 func (c *cache) clear(x *Exclusive) {
+	x.kept.free()
 	for e := c.spooled.Front(); e != nil; {
 		n := e.Value.(*xnode)
 		e = e.Next()

@@ -214,7 +214,7 @@ func (x *Exclusive) learnAttr(n *xnode, a Attr, since uint64) {
 	if n.w != nil || n.storing > 0 || n.sentAs > since {
 		return
 	}
-	if n.isFile() && n.data != nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime)) {
+	if n.isFile() && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime)) {
 		x.dropData(n)
 	}
 	if wireTime(a.Mtime) == wireTime(n.attr.Mtime) { // keep the nanoseconds
@@ -284,6 +284,7 @@ func (x *Exclusive) Drop() {
 	}
 	var inodes []Ino
 	var entries []entry
+	x.kept.begin()
 	for _, n := range x.nodes {
 		if n.isDir() && len(n.places) > 0 || n.ino == RootIno {
 			n.complete = false

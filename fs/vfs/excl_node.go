@@ -237,6 +237,7 @@ func (x *Exclusive) nothingDirty(n *xnode) {
 
 // dropData forgets a file's local data, which nobody needs any more; mu is held.
 func (x *Exclusive) dropData(n *xnode) {
+	delete(x.kept.copies, n.ino)
 	if n.data == nil {
 		return
 	}
