@@ -193,7 +193,7 @@ func (x *Exclusive) learn(dir *xnode, name string, a Attr, since uint64) {
 	n := d.local
 	// One of several names that is not like the file is another's by now; so are all,
 	// if the file was changed: SFTP does not tell what has several names.
-	parted := n != nil && len(n.places) > 1 && n.w == nil && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime))
+	parted := n != nil && len(n.places) > 1 && n.w == nil && n.storing == 0 && n.sentAs <= since && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime))
 	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask || parted {
 		x.vanished(d)
 		d, n = x.at(dir, name), nil

@@ -151,6 +151,17 @@ func (x *Exclusive) ended(a *action, err error) {
 			x.queue(w)
 			return
 		}
+		if w.d != nil && Errno(err) == syscall.EACCES && !w.denied {
+			// A mode of the folder that was on its way may allow it by now.
+			w.denied = true
+			x.failed(w)
+			if parent := w.d.parent; parent.gate.busy {
+				parent.gate.wait(w)
+			} else {
+				x.queue(w)
+			}
+			return
+		}
 		changed := w.mark != nil
 		x.failed(w)
 		if changed || w.d != nil && w.d.local == w.d.remote || w.n != nil && w.n.dead() {
