@@ -24,7 +24,7 @@ var (
 	short   = flag.Bool("short", false, "one run, without what takes long: under two minutes")
 	runs    = flag.Int("runs", 3, "how often each measurement is made; what is slow is made once")
 	slow    = flag.Bool("slow", true, "measure too what is expected to take longer than 10 s")
-	rtts    = flag.String("rtt", "0,10,50", "round-trip times in milliseconds")
+	rtts    = flag.String("rtt", "", "round-trip times in milliseconds (0,10,50; with -short 0,50)")
 	works   = flag.String("work", "", "names of workloads (all): see docs/benchmarks.md")
 	peers   = flag.String("peers", "", "names of peers (all that are installed)")
 	tmp     = flag.String("tmp", "", "where the node's home, the spool and the sources are (the temporary folder)")
@@ -65,7 +65,14 @@ func TestBench(t *testing.T) {
 		sizes: fullSizes, runs: *runs, slow: *slow, tmp: *tmp, countRTT: countRTT, progress: os.Stderr,
 		works: words(*works), peers: words(*peers), profile: *profile,
 	}
-	for _, w := range words(*rtts) {
+	list := words(*rtts)
+	switch {
+	case len(list) == 0 && *short:
+		list = []string{"0", "50"}
+	case len(list) == 0:
+		list = []string{"0", "10", "50"}
+	}
+	for _, w := range list {
 		ms, err := time.ParseDuration(w + "ms")
 		if err != nil {
 			t.Fatalf("-rtt %s: milliseconds by commas: %v", *rtts, err)
@@ -73,12 +80,12 @@ func TestBench(t *testing.T) {
 		o.rtts = append(o.rtts, ms)
 	}
 	if *short {
-		o.runs, o.slow, o.sizes.untar = 1, false, o.sizes.untar[:1]
+		o.runs, o.slow, o.sizes.untar = 1, false, []int{2000}
 		if len(o.peers) == 0 { // without what waits for the node with each file
 			o.peers = []string{ours, "sshfs", "rsync", "tar", "scp"}
 		}
 		if len(o.works) == 0 {
-			o.works = []string{"mount", "small-in", "small-rm", "small-rm-cold", "small-ls", "big-in", "untar-5000"}
+			o.works = []string{"mount", "small-in", "small-rm", "small-rm-cold", "small-ls", "big-in", "untar-2000"}
 		}
 	}
 	b := measure(t, o)

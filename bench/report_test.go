@@ -74,7 +74,7 @@ const ms = time.Millisecond
 var targets = []target{
 	{"small-in", 0, "rsync", 1}, {"small-in", 10 * ms, "rsync", 1}, {"small-in", 50 * ms, "rsync", 1},
 	{"small-in", 50 * ms, "sshfs", 1.0 / 200},
-	{"small-rm", 50 * ms, "sshfs", 0.03},
+	{"small-rm", 50 * ms, "sshfs", 0.03}, {"small-rm-cold", 50 * ms, "sshfs", 0.03},
 	{"small-ls", 50 * ms, "sshfs", 0.15},
 	{"small-read", 50 * ms, "sshfs", 0.03},
 	{"git", 10 * ms, "sshfs", 0.1},

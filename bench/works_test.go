@@ -70,7 +70,7 @@ func allWorks(s sizes) []*work {
 	for _, n := range s.untar {
 		archive := fmt.Sprintf("archive%d", n)
 		list = append(list, &work{
-			name: fmt.Sprintf("untar-%d", n), title: fmt.Sprintf("untar %d files, until on the node", n), trips: 5 * n,
+			name: fmt.Sprintf("untar-%d", n), title: fmt.Sprintf("untar %d files, until on the node", n), trips: 11 * n,
 			mounted: func(b *bench, _ *mounted, t string) error {
 				return b.run(shell(`mkdir "$2" && tar xf "$1" -C "$2"`, b.tree(archive), t))
 			},
