@@ -224,7 +224,7 @@ func (x *Exclusive) waitChange(ctx context.Context) error {
 // passes, so that is tried again by itself, with growing pauses.
 func (x *Exclusive) refusedBy(w *work, err error) {
 	r := &refusal{err: err, errno: Errno(err)}
-	w.denied = false
+	w.denied = 0
 	switch r.errno {
 	case syscall.ENOSPC, syscall.EDQUOT, syscall.EIO:
 		w.pause = min(max(2*w.pause, time.Second), time.Minute)

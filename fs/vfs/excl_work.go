@@ -25,7 +25,7 @@ type work struct {
 	waits   *work  // what it waited for when it was last looked at
 	refusal *refusal
 	pause   time.Duration // before the next try by itself
-	denied  bool          // EACCES was the answer to the last try
+	denied  int           // how often EACCES was the answer in a row
 }
 
 // refusal is why a work cannot be done: the node said no, or it waits for a work

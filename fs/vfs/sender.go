@@ -135,6 +135,9 @@ func (x *Exclusive) perform(a *action) {
 	x.changed.Broadcast()
 }
 
+// deniedMost is how often a name is tried again after EACCES before it is refused.
+const deniedMost = 3
+
 // ended takes note of how an action has ended; mu is held.
 func (x *Exclusive) ended(a *action, err error) {
 	w := a.w
@@ -151,14 +154,16 @@ func (x *Exclusive) ended(a *action, err error) {
 			x.queue(w)
 			return
 		}
-		if w.d != nil && Errno(err) == syscall.EACCES && !w.denied {
-			// A mode of the folder that was on its way may allow it by now.
-			w.denied = true
+		if w.d != nil && Errno(err) == syscall.EACCES && w.denied < deniedMost {
+			// A mode of the folder that is on its way may allow it soon.
+			w.denied++
 			x.failed(w)
 			if parent := w.d.parent; parent.gate.busy {
 				parent.gate.wait(w)
-			} else {
+			} else if w.denied == 1 {
 				x.queue(w)
+			} else {
+				x.delayed[w] = struct{}{}
 			}
 			return
 		}

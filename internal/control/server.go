@@ -84,14 +84,20 @@ func bind(path string) (*net.UnixListener, error) {
 	return ln, nil
 }
 
-// takeLock opens and locks a file, without waiting: EWOULDBLOCK when somebody has it.
+// takeLock opens and locks a file: EWOULDBLOCK when somebody has it who is not about to go.
 func takeLock(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		// A process that was killed holds its files until the last of its threads is gone.
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		for end := time.Now().Add(dyingTime); errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(end); {
+			<-time.After(dyingTime / 50)
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		}
+		if err != nil {
 			f.Close()
 			return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 		}
@@ -104,6 +110,9 @@ func takeLock(path string) (*os.File, error) {
 		f.Close()
 	}
 }
+
+// dyingTime is how long a process may take to be gone after it was killed.
+const dyingTime = 500 * time.Millisecond
 
 func dropLock(f *os.File) error {
 	return errors.Join(os.Remove(f.Name()), f.Close())
