@@ -62,7 +62,18 @@ type delivery struct {
 }
 
 func (o copyOp) run(ctx context.Context, t *task) Result {
-	env := t.work.env
+	if r := deliverable(ctx, t.work.env); r.Status != OK {
+		return r
+	}
+	list, folders, r := o.list(ctx, t.work.env.Dir)
+	if r.Status != OK {
+		return r
+	}
+	return deliver(ctx, t, list, folders)
+}
+
+// deliverable tells whether there is a mount to deliver into; OK when there is.
+func deliverable(ctx context.Context, env *Env) Result {
 	if env.Bundle.MountPoint() == bundle.None {
 		return blocked("give the node a 'mount' in deploy.ini", "the bundle has no mount to copy into")
 	}
@@ -73,10 +84,12 @@ func (o copyOp) run(ctx context.Context, t *task) Result {
 		return blocked(fmt.Sprintf("run '%s', or '%s' when it is open already", remote.Quote("conc", "open", env.Node.Name), remote.Quote("conc", "mount", env.Node.Name)),
 			"the bundle is not mounted")
 	}
-	list, folders, r := o.list(ctx, env.Dir)
-	if r.Status != OK {
-		return r
-	}
+	return Result{}
+}
+
+// deliver copies files into the bundle, notes them in the manifest, and tells how many.
+func deliver(ctx context.Context, t *task, list []delivery, folders []string) Result {
+	env := t.work.env
 	manifest, err := LoadManifest(env.Bundle)
 	if err != nil {
 		return resultOf(ctx, err)
