@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -94,13 +95,19 @@ func childFailed(err error, say *messages) int {
 	if code := exit.ExitCode(); code > 0 {
 		return code
 	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && slices.Contains(endSignals, os.Signal(status.Signal())) {
+		return say.failure(errInterrupted)
+	}
 	return say.failure(fmt.Errorf("the mount process ended before the mount was ready: %w", err))
 }
+
+// endSignals end a mount.
+var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
 // notify delivers the signals that end a mount, but not those that the caller ignores (nohup).
 func notify() chan os.Signal {
 	signals := make(chan os.Signal, 4)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	for _, s := range endSignals {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}

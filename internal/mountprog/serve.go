@@ -42,7 +42,9 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		return fail("create it with mkdir -p", "%w", err)
 	}
 	signals := notify()
-	defer signal.Stop(signals)
+	if ready == nil {
+		defer signal.Stop(signals)
+	} // else the process ends with the mount, and a second signal, which the parent passes on, must not kill it before it has said how
 
 	s := &serving{cfg: m, log: log, finished: make(chan struct{})}
 	// Taken first: of two bundlefs for one folder, the second stops here.
