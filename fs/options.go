@@ -60,6 +60,19 @@ type Options struct {
 	// Umask, if not nil, takes bits away from the permissions shown.
 	Umask *uint32
 
+	// KernelCache has the kernel keep the data of files from one open to the next
+	// without asking the node whether they have changed.
+	KernelCache bool
+	// AutoCache has the kernel keep it when size and time of the file are the same
+	// as at the last open; that is what is done without it, too.
+	AutoCache bool
+	// DirectIO has the kernel cache no data at all.
+	DirectIO bool
+	// SyncWrites makes each write wait until the node has the data.
+	SyncWrites bool
+	// NoReadahead reads only what is asked for.
+	NoReadahead bool
+
 	// Sessions is the number of SFTP sessions; 0 means 4.
 	Sessions int
 	// Timeout is how long a request waits for the node; 0 means 30 s, less than

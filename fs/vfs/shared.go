@@ -35,6 +35,15 @@ type SharedOptions struct {
 	// Timeout is how long a request waits for the node before it fails with
 	// ETIMEDOUT; 0 means 30 s, less than 0 for ever.
 	Timeout time.Duration
+	// KernelCache says that the kernel's data of a file is good at each open; else
+	// it is if size and time are the same as at the last open.
+	KernelCache bool
+	// DirectIO asks the kernel to cache no data.
+	DirectIO bool
+	// SyncWrites makes each write wait for the node.
+	SyncWrites bool
+	// NoReadahead reads only what is asked for.
+	NoReadahead bool
 	// Log gets what happens to the link; nil discards it.
 	Log *slog.Logger
 }
