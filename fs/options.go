@@ -73,6 +73,52 @@ type Options struct {
 	// NoReadahead reads only what is asked for.
 	NoReadahead bool
 
+	// IDMap says how the owners of the node are shown, and what an owner that is
+	// set here becomes there: "" and "none" leave the numbers as they are, "user"
+	// shows what belongs to the user on the node as the mounting user's, "file" maps
+	// by UIDMap and GIDMap, from numbers here to numbers on the node.
+	IDMap          string
+	UIDMap, GIDMap map[uint32]uint32
+	// NoMap says what becomes of a number that UIDMap or GIDMap does not have:
+	// "ignore" leaves it as it is; "error", which "" means, makes the request fail.
+	NoMap string
+
+	// ContainSymlinks refuses symlinks that lead out of the mount; nil means that
+	// it is done. TransformSymlinks makes an absolute target on the node a relative
+	// one. FollowSymlinks shows what a symlink points to in its place.
+	ContainSymlinks                   *bool
+	TransformSymlinks, FollowSymlinks bool
+	// DisableHardlink makes link(2) fail with ENOSYS.
+	DisableHardlink bool
+
+	// DirCache keeps listings, attributes and targets of symlinks in shared mode;
+	// nil means that it does. DcacheTimeout says for how long, and the others for
+	// how long attributes, targets and listings are kept in particular; nil is not
+	// given. DcacheMaxSize is the number of entries, 0 the default. When an entry
+	// was added, those that are too old are dropped at most once in
+	// DcacheCleanInterval, or in DcacheMinCleanInterval while the cache is full; nil
+	// is the default.
+	DirCache                                                              *bool
+	DcacheTimeout, DcacheStatTimeout, DcacheLinkTimeout, DcacheDirTimeout *time.Duration
+	DcacheMaxSize                                                         int
+	DcacheCleanInterval, DcacheMinCleanInterval                           *time.Duration
+	// SyncReaddir has no listing fetched before somebody asks for it.
+	SyncReaddir bool
+
+	// MaxRead and MaxWrite limit the bytes of one request of the kernel; 0 means 1 MiB.
+	MaxRead, MaxWrite int
+	// SingleThreaded has requests answered one after the other.
+	SingleThreaded bool
+
+	// DelayConnect mounts at once, and connects when the mount is first used. It
+	// does not go together with Exclusive.
+	DelayConnect bool
+	// NoCheckRoot mounts even if Root is not there (yet).
+	NoCheckRoot bool
+	// Workarounds are of servers that do less than they should: "rename",
+	// "renamexdev", "createmode". What is not known has no effect.
+	Workarounds []string
+
 	// Sessions is the number of SFTP sessions; 0 means 4.
 	Sessions int
 	// Timeout is how long a request waits for the node; 0 means 30 s, less than

@@ -25,6 +25,7 @@ type connection struct {
 	lose     sync.Once
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
 	born     time.Time
+	metrics  *metrics // of the transport
 }
 
 // session is one SFTP session.
@@ -120,11 +121,13 @@ func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
 		return fmt.Errorf("open sftp session: %w", err)
 	}
 	c.wire, c.senders = wire, []*sender{{Session: wire}}
+	start := time.Now()
 	limits, err := wire.Limits(ctx)
 	if err != nil {
 		return fmt.Errorf("ask for the limits of sftp: %w", err)
 	}
 	if n := min(limits.Read, limits.Write); n > basePacket {
+		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
 		c.data = int(min(n, maxData))
 	}
 	return nil
@@ -171,6 +174,7 @@ type channel struct {
 func (ch *channel) Read(p []byte) (int, error) {
 	n, err := ch.ReadWriteCloser.Read(p)
 	if n > 0 {
+		ch.conn.metrics.in.Add(int64(n))
 		ch.conn.alive()
 	}
 	return n, err
@@ -181,6 +185,7 @@ func (ch *channel) Read(p []byte) (int, error) {
 func (ch *channel) Write(p []byte) (int, error) {
 	start := time.Now()
 	n, err := ch.ReadWriteCloser.Write(p)
+	ch.conn.metrics.out.Add(int64(n))
 	if err != nil {
 		return n, fmt.Errorf("%w: %v", errLost, err)
 	}

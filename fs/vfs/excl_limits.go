@@ -240,7 +240,7 @@ type counters struct {
 
 // Status implements [FileSystem].
 func (x *Exclusive) Status() Status {
-	st := Status{Mode: "exclusive"}
+	st := Status{Mode: "exclusive", Traffic: x.link.traffic()}
 	c, _, err := x.link.state()
 	if c != nil && !c.isLost() {
 		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)

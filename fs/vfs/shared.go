@@ -150,7 +150,7 @@ func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error { retu
 
 // Status implements [FileSystem].
 func (s *Shared) Status() Status {
-	st := Status{Mode: "shared", Inodes: s.tree.size()}
+	st := Status{Mode: "shared", Inodes: s.tree.size(), Traffic: s.link.traffic()}
 	c, _, err := s.link.state()
 	if c != nil && !c.isLost() {
 		st.Connected, st.Sessions = true, len(c.sessions)

@@ -76,6 +76,8 @@ type transport struct {
 	changed chan struct{} // closed and renewed when current or lastErr changes
 	lastErr error         // why there is none
 	lostAt  time.Time     // since when
+
+	metrics metrics
 }
 
 // connect makes the first connection; its failure is the caller's.
@@ -98,7 +100,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{}), born: time.Now()}
+	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{}), born: time.Now(), metrics: &t.metrics}
 	// A handshake on a link that is stuck ends with the connection only.
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -111,6 +113,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 		c.close()
 		return nil, err
 	}
+	t.metrics.connections.Add(1)
 	for _, s := range c.sessions {
 		t.tasks.Go(func() { s.Wait(); c.fail() })
 	}

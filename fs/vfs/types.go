@@ -146,6 +146,9 @@ type FileSystem interface {
 	// on the node. progress, which may be nil, is called now and then.
 	Sync(ctx context.Context, progress func(Progress)) error
 	Status() Status
+	// Ping measures the round-trip time for Status; it is over at once while there
+	// is no connection.
+	Ping(ctx context.Context)
 	// Close ends the file system and its connection.
 	Close() error
 }
@@ -158,6 +161,8 @@ type Status struct {
 	Sessions  int    `json:"sessions"` // SFTP sessions that are open
 	Inodes    int    `json:"inodes"`   // known to the mount
 	Open      int    `json:"open"`     // handles
+
+	Traffic Traffic `json:"traffic"`
 
 	// Of exclusive mode: what is not on the node yet, what the node refuses, and
 	// why nothing may be changed any more.
