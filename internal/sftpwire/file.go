@@ -3,13 +3,13 @@ package sftpwire
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 )
 
 // Flags of Open (draft-ietf-secsh-filexfer-02, section 6.3).
 const (
 	FlagRead      = 1 << 0
 	FlagWrite     = 1 << 1
+	FlagAppend    = 1 << 2
 	FlagCreate    = 1 << 3
 	FlagTruncate  = 1 << 4
 	FlagExclusive = 1 << 5
@@ -32,22 +32,7 @@ func (r Request) Wait(ctx context.Context) error { return status(ctx, r.c) }
 // Open opens a file and returns its handle. The attributes' permissions are those
 // of a file that is created, less the server's umask.
 func (s *Session) Open(ctx context.Context, path string, flags uint32, a Attrs) (handle string, err error) {
-	b := appendString(nil, path)
-	b = binary.BigEndian.AppendUint32(b, flags)
-	r, err := wait(ctx, s.send(typeOpen, a.append(b), nil))
-	if err != nil {
-		return "", err
-	}
-	switch r.typ {
-	case typeHandle:
-		handle, _, err = takeString(r.body)
-		return handle, err
-	case typeStatus:
-		if err := parseStatus(r.body); err != nil {
-			return "", err
-		}
-	}
-	return "", fmt.Errorf("sftp: reply of type %d to open", r.typ)
+	return s.SendOpen(path, flags, a).Wait(ctx)
 }
 
 // Write writes data at an offset.
@@ -75,8 +60,7 @@ func (s *Session) CloseHandle(handle string) Request {
 
 // Mkdir makes a folder with permissions, less the server's umask.
 func (s *Session) Mkdir(ctx context.Context, path string, permissions uint32) error {
-	a := Attrs{Permissions: &permissions}
-	return status(ctx, s.send(typeMkdir, a.append(appendString(nil, path)), nil))
+	return s.SendMkdir(path, permissions).Wait(ctx)
 }
 
 // Rmdir removes an empty folder.
@@ -97,12 +81,11 @@ func (s *Session) PosixRename(ctx context.Context, oldPath, newPath string) erro
 
 // Hardlink makes another name; the server must have announced [ExtHardlink].
 func (s *Session) Hardlink(ctx context.Context, oldPath, newPath string) error {
-	b := appendString(nil, ExtHardlink)
-	return status(ctx, s.send(typeExtended, appendString(appendString(b, oldPath), newPath), nil))
+	return s.SendHardlink(oldPath, newPath).Wait(ctx)
 }
 
 // Symlink makes a symbolic link at path. The fields are in the order of OpenSSH,
 // which is not the draft's (PROTOCOL, section 4.1), and which everybody follows.
 func (s *Session) Symlink(ctx context.Context, target, path string) error {
-	return status(ctx, s.send(typeSymlink, appendString(appendString(nil, target), path), nil))
+	return s.SendSymlink(target, path).Wait(ctx)
 }

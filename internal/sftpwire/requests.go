@@ -46,12 +46,7 @@ func (s *Session) Limits(ctx context.Context) (Limits, error) {
 // itself is meant and not what it points to; the server must have announced
 // [ExtLSetstat] for it.
 func (s *Session) Setstat(ctx context.Context, path string, a Attrs, nofollow bool) error {
-	if !nofollow {
-		return status(ctx, s.send(typeSetstat, a.append(appendString(nil, path)), nil))
-	}
-	b := appendString(nil, ExtLSetstat)
-	b = appendString(b, path)
-	return status(ctx, s.send(typeExtended, a.append(b), nil))
+	return s.SendSetstat(path, a, nofollow).Wait(ctx)
 }
 
 // Remove removes a file, never a folder: pkg/sftp's Remove tries that next.
