@@ -58,6 +58,7 @@ func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 		return vfs.NewExclusive(ctx, vfs.ExclusiveOptions{
 			Dial: o.Dial, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, Check: e.Check,
 			UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
+			View: o.view(),
 		})
 	}
 	return vfs.NewShared(ctx, vfs.SharedOptions{
@@ -65,6 +66,7 @@ func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 		NameTimeout: o.EntryTimeout, AttrTimeout: o.AttrTimeout, NegativeTimeout: o.NegativeTimeout,
 		UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
 		KernelCache: o.KernelCache, DirectIO: o.DirectIO, SyncWrites: o.SyncWrites, NoReadahead: o.NoReadahead,
+		View: o.view(), Cache: o.cache(),
 	})
 }
 

@@ -31,6 +31,8 @@ type ExclusiveOptions struct {
 	// UID, GID and Umask are as in SharedOptions.
 	UID, GID *uint32
 	Umask    *uint32
+	// View is as in SharedOptions; Follow is refused.
+	View ViewOptions
 	// Sessions is the number of SFTP sessions that send; 0 means 4.
 	Sessions int
 	// Timeout is how long what needs the node waits for it; as in SharedOptions.
@@ -128,6 +130,9 @@ var _ FileSystem = (*Exclusive)(nil)
 // NewExclusive connects to the node, checks the lease and takes up what an
 // earlier mount has left in the spool.
 func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
+	if o.View.Follow {
+		return nil, errors.New("follow_symlinks is for shared mode: in exclusive mode a link is a link")
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -148,7 +153,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		return nil, err
 	}
 	x := &Exclusive{
-		o: o, view: view{uid: o.UID, gid: o.GID, umask: o.Umask}, spool: sp, log: o.Log,
+		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
 		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
 		budget: semaphore.NewWeighted(flyingBytes),
@@ -209,6 +214,9 @@ func (x *Exclusive) start(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
 	}
 	if err != nil {
+		return err
+	}
+	if x.view, err = newView(ctx, x.link, x.o.View, x.o.UID, x.o.GID, x.o.Umask); err != nil {
 		return err
 	}
 	x.mu.Lock()

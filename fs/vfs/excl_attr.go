@@ -15,6 +15,9 @@ func (x *Exclusive) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, erro
 		x.mu.Lock()
 	}
 	defer x.mu.Unlock()
+	if err == nil && n != x.root {
+		err = x.view.usable(n.attr)
+	}
 	if err != nil {
 		return Entry{}, &Error{"stat", "", err}
 	}
@@ -38,6 +41,11 @@ func (x *Exclusive) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr)
 		return Entry{}, &Error{"setattr", "", err}
 	}
 	attr, mask := n.changedAttr(set)
+	if mask&sendOwner != 0 {
+		if _, _, err := x.view.owner(&attr.UID, &attr.GID); err != nil {
+			return Entry{}, &Error{"setattr", n.name(), err}
+		}
+	}
 	seq := x.nextSeq()
 	records := []*record{}
 	if set.Size != nil {

@@ -78,7 +78,7 @@ func (x *Exclusive) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 		return Entry{}, false
 	}
 	n := d.n.found(e.Name)
-	if n == nil || n.ino != e.Attr.Ino { // changed since the listing
+	if n == nil || n.ino != e.Attr.Ino || x.view.usable(n.attr) != nil { // changed since the listing
 		return Entry{}, false
 	}
 	n.uses++

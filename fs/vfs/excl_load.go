@@ -329,11 +329,7 @@ func statPath(ctx context.Context, t *transport, p string) (*sftp.FileStat, erro
 }
 
 func readlink(ctx context.Context, t *transport, p string) (string, error) {
-	target, err := ask(ctx, t, func(s *session) (string, error) { return s.ReadLink(p) })
-	if err == nil && (target == "" || len(target) >= maxPath) {
-		err = syscall.EIO
-	}
-	return target, err
+	return ask(ctx, t, func(s *session) (string, error) { return s.ReadLink(p) })
 }
 
 // smallFile bounds what readSmall reads: the owner record of a bundle.

@@ -52,6 +52,9 @@ func (x *Exclusive) Lookup(ctx context.Context, parent Ino, name string) (Entry,
 	if n == nil {
 		return Entry{}, &Error{"lookup", name, syscall.ENOENT}
 	}
+	if err := x.view.usable(n.attr); err != nil {
+		return Entry{}, &Error{"lookup", name, err}
+	}
 	n.uses++
 	return x.entry(n), nil
 }
@@ -147,6 +150,8 @@ func (x *Exclusive) Link(ctx context.Context, ino, parent Ino, name string) (Ent
 	}
 	switch {
 	case err != nil:
+	case x.view.NoHardlink:
+		err = syscall.ENOSYS
 	case n.isDir():
 		err = syscall.EPERM
 	case n.dead():
@@ -366,9 +371,10 @@ func (x *Exclusive) Readlink(ctx context.Context, ino Ino) (string, error) {
 	}
 	if err == nil {
 		x.mu.Lock()
-		if n.target == "" {
+		if n.target == "" && len(target) < maxPath {
 			n.target = target
 		}
+		target, err = x.view.target(target, x.rootDir, n.depth())
 		x.mu.Unlock()
 	}
 	if err != nil {

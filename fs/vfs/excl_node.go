@@ -87,6 +87,21 @@ func (n *xnode) isFile() bool    { return n.attr.Mode&TypeMask == TypeRegular }
 func (n *xnode) isSymlink() bool { return n.attr.Mode&TypeMask == TypeSymlink }
 func (n *xnode) dead() bool      { return n.ino != RootIno && len(n.links) == 0 }
 
+// depth is how many folders lie between the root and n, by its shallowest name; mu is held.
+func (n *xnode) depth() int {
+	least := -1
+	for _, l := range n.links {
+		d := 0
+		for p := l.parent; p.ino != RootIno && len(p.links) > 0; p = p.links[0].parent {
+			d++
+		}
+		if least < 0 || d < least {
+			least = d
+		}
+	}
+	return max(least, 0)
+}
+
 // nlink is the link count: of a folder that is known whole, its subfolders count.
 func (n *xnode) nlink() uint32 {
 	if !n.isDir() {

@@ -402,7 +402,7 @@ func (x *Exclusive) sendAttr(c *connection, a *action) error {
 	n.send, n.unlocked = 0, false
 	seq := x.seq
 	x.mu.Unlock()
-	err := x.setOnNode(c, p, a.typ == TypeSymlink, wireAttrs(mask, attr))
+	err := x.setOnNode(c, p, a.typ == TypeSymlink, x.wireAttrs(mask, attr))
 	if isLost(err) {
 		c.fail()
 	}
@@ -436,14 +436,16 @@ func (x *Exclusive) setOnNode(c *connection, p string, isLink bool, a sftpwire.A
 }
 
 // wireAttrs are the attributes in mask as SFTP carries them.
-func wireAttrs(mask attrMask, attr Attr) sftpwire.Attrs {
+func (x *Exclusive) wireAttrs(mask attrMask, attr Attr) sftpwire.Attrs {
 	var a sftpwire.Attrs
 	if mask&sendMode != 0 {
 		mode := attr.Mode & 0o7777
 		a.Permissions = &mode
 	}
 	if mask&sendOwner != 0 {
-		a.UID, a.GID = &attr.UID, &attr.GID
+		if uid, gid, err := x.view.owner(&attr.UID, &attr.GID); err == nil { // else refused by Setattr
+			a.UID, a.GID = uid, gid
+		}
 	}
 	if mask&sendTimes != 0 {
 		at, mt := wireTime(attr.Atime), wireTime(attr.Mtime)

@@ -423,7 +423,7 @@ func (u *upload) attrs(rounds []round) sftpwire.Attrs {
 	if cut || wants(rounds, sendSize) || u.created && int64(last.Size) != u.wrote {
 		mask |= sendSize
 	}
-	return wireAttrs(mask&^sendSync, last)
+	return u.x.wireAttrs(mask&^sendSync, last)
 }
 
 // buffer returns a buffer of n bytes, to be Put back into buffers.

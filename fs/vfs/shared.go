@@ -30,6 +30,10 @@ type SharedOptions struct {
 	UID, GID *uint32
 	// Umask, if not nil, takes these bits away from the permissions shown.
 	Umask *uint32
+	// View says more about how links and owners are shown.
+	View ViewOptions
+	// Cache says what is remembered of names and attributes.
+	Cache CacheOptions
 	// Sessions is the number of SFTP sessions; 0 means 4.
 	Sessions int
 	// Timeout is how long a request waits for the node before it fails with
@@ -89,8 +93,13 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		link.close()
 		return nil, err
 	}
+	shown, err := newView(ctx, link, o.View, o.UID, o.GID, o.Umask)
+	if err != nil {
+		link.close()
+		return nil, err
+	}
 	return &Shared{
-		o: o, view: view{uid: o.UID, gid: o.GID, umask: o.Umask}, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
+		o: o, view: shown, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
 		files: map[Handle]*openFile{}, dirs: map[Handle]*openDir{},
 	}, nil
 }
@@ -295,6 +304,11 @@ func (s *Shared) entry(a Attr) Entry {
 func (s *Shared) lstat(ctx context.Context, p string) (*sftp.FileStat, error) {
 	return ask(ctx, s.link, func(x *session) (*sftp.FileStat, error) {
 		info, err := x.Lstat(p)
+		if err == nil && s.view.Follow && info.Mode()&os.ModeSymlink != 0 {
+			if followed, err := x.Stat(p); err == nil { // else it leads nowhere, and is shown as a link
+				info = followed
+			}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -65,6 +65,9 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 	if err != nil {
 		return Entry{}, &Error{"setattr", "", err}
 	}
+	if set.UID, set.GID, err = s.view.owner(set.UID, set.GID); err != nil {
+		return Entry{}, &Error{"setattr", "", err}
+	}
 	defer s.tree.touch(n)
 	f := s.file(h)
 	if f == nil || !f.usable() || set.Size != nil && !f.writable {

@@ -119,6 +119,9 @@ func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 	if age >= min(s.o.NameTimeout, s.o.AttrTimeout) {
 		return Entry{}, false
 	}
+	if s.view.usable(e.Attr) != nil || s.view.Follow && e.Attr.Mode&TypeMask == TypeSymlink {
+		return Entry{}, false
+	}
 	n := s.tree.rememberSince(d.node, e.Name, e.Attr.Mode, moment)
 	if n == nil {
 		return Entry{}, false

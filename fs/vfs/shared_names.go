@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 
 	"github.com/pkg/sftp"
@@ -41,6 +40,9 @@ func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, er
 		}
 	}
 	a := s.view.listed(st)
+	if err := s.view.usable(a); err != nil {
+		return Entry{}, &Error{"lookup", p, err}
+	}
 	n := s.tree.remember(dir, name, a.Mode)
 	return s.entry(s.attr(n, st)), nil
 }
@@ -92,6 +94,9 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 	}
 	if n.mode == TypeDir {
 		return Entry{}, &Error{"link", name, syscall.EPERM}
+	}
+	if s.view.NoHardlink {
+		return Entry{}, &Error{"link", name, syscall.ENOSYS}
 	}
 	dir, p, release, err := s.holdChild(ctx, parent, name, true)
 	if err != nil {
@@ -294,17 +299,14 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 	if isFailure(err) {
 		err = syscall.EINVAL // it is no link (any more)
 	}
-	if err == nil && (target == "" || len(target) >= maxPath || strings.Contains(target, "\x00")) {
-		err = syscall.EIO
+	if err == nil {
+		target, err = s.view.target(target, s.tree.root, s.tree.depth(n))
 	}
 	if err != nil {
 		return "", &Error{"readlink", p, err}
 	}
 	return target, nil
 }
-
-// maxPath is the longest target of a symbolic link Linux takes, with its NUL (PATH_MAX).
-const maxPath = 4096
 
 // change runs a request that changes names, once: when the link is lost under
 // it, nobody knows whether it was done.

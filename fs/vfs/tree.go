@@ -99,6 +99,23 @@ func (t *tree) pathLocked(n *node) (string, bool) {
 	return p, true
 }
 
+// depth is how many folders lie between the root and n, by its shallowest name.
+func (t *tree) depth(n *node) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	least := -1
+	for _, l := range n.links {
+		d := 0
+		for p := l.parent; p.ino != RootIno && len(p.links) > 0; p = p.links[0].parent {
+			d++
+		}
+		if least < 0 || d < least {
+			least = d
+		}
+	}
+	return max(least, 0)
+}
+
 // parent is the folder of n's first name, nil if it has none.
 func (t *tree) parent(n *node) *node {
 	t.mu.Lock()
