@@ -17,7 +17,7 @@ import (
 	"bundlefs/internal/remote"
 )
 
-//go:embed agent.py step_*.py
+//go:embed agent.py agent_process.py step_*.py
 var programs embed.FS
 
 // bootstrap is what the node's python is started with: it reads the agent, of

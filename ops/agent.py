@@ -18,35 +18,27 @@ From the agent, any number of these, and then one with a status:
 
 Each op of a step has its part of the agent in a file of its own, step_OP.py,
 that comes in the first frame, {"modules": [["step_venv", SOURCE], ...]}, and
-imports this one as "agent".
+imports this one as "agent"; so does agent_process.py, which runs commands.
 
 The main thread reads requests, one thread works on them. When standard input
 ends, a hangup comes or conc is silent for SILENCE seconds, the agent kills what
 it runs and ends itself.
 """
 import errno
-import fcntl
 import glob
 import json
 import linecache
 import os
 import queue
-import selectors
 import signal
 import struct
-import subprocess
 import sys
-import termios
 import threading
 import time
 import traceback
 import types
 
 MAX_FRAME = 16 << 20  # of a request
-MAX_LINE = 64 << 10   # bytes; a longer line goes out in pieces
-READ = 32 << 10       # MAX_LINE + READ, escaped as JSON, stays below the 1 MiB that conc takes
-GRACE = 1.0           # seconds between SIGTERM and SIGKILL
-LINGER = 0.2          # seconds without output after which a pipe that a child keeps open is left
 SILENCE = 90.0        # seconds without a frame after which conc is taken for gone
 OWNER_RECORD = ".conc-owner.json"
 SHOWN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR,
@@ -87,120 +79,6 @@ class Channel:
         with self.lock:
             while data:
                 data = data[os.write(self.fd, data):]
-
-
-class Lines:
-    """Cuts a stream into lines, and lines that are too long into pieces."""
-
-    def __init__(self, emit):
-        self.emit = emit
-        self.rest = b""
-
-    def feed(self, data):
-        parts = (self.rest + data).split(b"\n")
-        self.rest = parts.pop()
-        lines = []
-        for part in parts:
-            while len(part) > MAX_LINE:
-                part = self.cut(part, lines)
-            lines.append(part)
-        while len(self.rest) > MAX_LINE:
-            self.rest = self.cut(self.rest, lines)
-        self.send(lines)
-
-    @staticmethod
-    def cut(part, lines):
-        at = MAX_LINE
-        while at > MAX_LINE - 4 and part[at] & 0xC0 == 0x80:  # not within a UTF-8 character
-            at -= 1
-        lines.append(part[:at])
-        return part[at:]
-
-    def close(self):
-        if self.rest:
-            self.send([self.rest])
-        self.rest = b""
-
-    def send(self, lines):
-        if lines:
-            self.emit([line.decode("utf-8", "backslashreplace") for line in lines])
-
-
-class Process:
-    """A command in its own session and process group."""
-
-    def __init__(self, argv, cwd, env, stdin):
-        # Guards reaped, so that no signal goes to a pid that may be another's by now.
-        self.lock = threading.RLock()  # leave may come as a signal handler while this thread has it
-        self.reaped = False
-        self.killer = None
-        self.popen = subprocess.Popen(
-            argv, cwd=cwd, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, bufsize=0)
-
-    def members(self):
-        """The live processes of the session, or None where there is no /proc."""
-        found = []
-        try:
-            names = [n for n in os.listdir("/proc") if n.isdigit()]
-        except OSError:
-            return None
-        if not names:
-            return None
-        for name in names:
-            try:
-                with open("/proc/" + name + "/stat", "rb") as f:
-                    state, _, group, session = f.read().rpartition(b")")[2].split()[:4]
-            except (OSError, ValueError):
-                continue  # it has just ended
-            if state not in (b"Z", b"X") and self.popen.pid in (int(group), int(session)):
-                found.append(int(name))
-        return found
-
-    def signal(self, number):
-        with self.lock:
-            if self.reaped:
-                return
-            targets = [lambda: os.killpg(self.popen.pid, number)]
-            targets += [lambda pid=pid: os.kill(pid, number) for pid in self.members() or []]
-            for send in targets:
-                try:
-                    send()
-                except (ProcessLookupError, PermissionError):
-                    pass
-
-    def kill(self):
-        """Begins to end the whole group."""
-        with self.lock:
-            if self.killer is None and not self.reaped:
-                self.killer = threading.Thread(target=self.kill_now, daemon=True)
-                self.killer.start()
-
-    def kill_now(self):
-        """Ends the whole group; returns when it is gone, or cannot be ended even so."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            self.signal(number)
-            deadline = time.monotonic() + GRACE
-            while time.monotonic() < deadline and self.members() != []:
-                time.sleep(0.02)
-
-    def wait(self):
-        """Waits for the end without reaping, so that the group can still be killed."""
-        if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            self.reap()
-
-    def reap(self):
-        """Gives the return code; negative for a signal. A kill that goes on is waited for."""
-        with self.lock:
-            killer = self.killer
-        if killer is not None:
-            killer.join()
-        with self.lock:
-            code = self.popen.wait()
-            self.reaped = True
-        return code
 
 
 class Task:
@@ -271,19 +149,26 @@ class Task:
         env.update(self.request.get("env") or {})
         return env
 
-    def run(self, argv, cwd, env, stdin=None, watch=None):
-        """Runs a command with its output streamed; gives its return code.
+    def run(self, argv, cwd, env, stdin=None, watch=None, events=None):
+        """Runs a command with its output streamed; gives its return code, negative for a signal.
 
-        watch is called with each line.
+        watch is called with each line; events is an agent_process.Events.
         """
+        def emitter(number):
+            def emit(lines):
+                self.send(fd=number, lines=lines)
+                for line in lines if watch else ():
+                    watch(line)
+            return emit
+
         self.check()
-        process = Process(argv, cwd, env, stdin)
+        process = sys.modules["agent_process"].Process(argv, cwd, env, stdin, events)
         with self.lock:
             self.process = process
             if self.stopped is not None:
                 process.kill()
         try:
-            self.pump(process, stdin, watch)
+            process.pump(emitter, stdin, events)
         finally:
             code = process.reap()
             with self.lock:
@@ -293,66 +178,6 @@ class Task:
                     pipe.close()
         self.check()
         return code
-
-    def pump(self, process, stdin, watch):
-        """Moves output until both pipes end, or the command ended and they are quiet."""
-        def emitter(number):
-            def emit(lines):
-                self.send(fd=number, lines=lines)
-                for line in lines if watch else ():
-                    watch(line)
-            return emit
-
-        popen = process.popen
-        ended, wake = os.pipe()
-        waiter = threading.Thread(target=lambda: (process.wait(), os.close(wake)), daemon=True)
-        pipes = {popen.stdout.fileno(): Lines(emitter(1)), popen.stderr.fileno(): Lines(emitter(2))}
-        open_pipes = set(pipes)
-        owed = None  # per pipe, what was in it when the command ended; None while it runs
-        selector = selectors.DefaultSelector()
-        try:
-            for fd in list(pipes) + [ended]:
-                selector.register(fd, selectors.EVENT_READ)
-            if stdin is not None:
-                pending = memoryview(stdin)
-                os.set_blocking(popen.stdin.fileno(), False)
-                selector.register(popen.stdin.fileno(), selectors.EVENT_WRITE)
-            waiter.start()
-            limit = None
-            while open_pipes or owed is None:
-                events = selector.select(None if owed is None else LINGER)
-                if owed is not None and not any(owed.values()) and (not events or time.monotonic() > limit):
-                    break  # a child keeps the output open: not ours to wait for
-                for key, _ in events:
-                    if key.fd == ended:
-                        selector.unregister(ended)
-                        owed = {fd: readable(fd) for fd in open_pipes}
-                        limit = time.monotonic() + 10 * LINGER
-                    elif key.fd in pipes:
-                        data = os.read(key.fd, READ)
-                        if owed is not None:
-                            owed[key.fd] = max(0, owed[key.fd] - len(data)) if data else 0
-                        if data:
-                            pipes[key.fd].feed(data)
-                        else:
-                            selector.unregister(key.fd)
-                            open_pipes.discard(key.fd)
-                    else:
-                        try:
-                            pending = pending[os.write(key.fd, pending):]
-                        except BrokenPipeError:
-                            pending = b""
-                        if not pending:
-                            selector.unregister(key.fd)
-                            popen.stdin.close()
-            for lines in pipes.values():
-                lines.close()
-        finally:
-            selector.close()
-            if owed is None:  # an exception: what conc cannot hear of must not go on
-                process.kill()
-            waiter.join()
-            os.close(ended)
 
     def command(self, argv, cwd, env, stdin=None, watch=None):
         """Runs a command as the whole of a step."""
@@ -369,11 +194,6 @@ class Task:
                 name = "signal %d" % -code
             raise Halt("FAILED", "killed by " + name, code=-1)
         raise Halt("FAILED", "exit status %d" % code, code=code)
-
-
-def readable(fd):
-    """How many bytes wait in a pipe."""
-    return struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
 def matches(folder, pattern):

@@ -19,7 +19,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 import agent  # noqa: E402
+import agent_process  # noqa: E402
 
+PARTS = [os.path.join(HERE, "agent_process.py")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
 BOOT = ('import sys; stdin = sys.stdin.buffer; exec(compile(stdin.read(int(sys.argv[2])), "agent.py", "exec")); '
         'main(stdin, sys.argv[1])')
 
@@ -57,7 +59,7 @@ class Conversation:
         with open(os.path.join(HERE, "agent.py"), "rb") as f:
             source = f.read()
         modules = []
-        for file in sorted(glob.glob(os.path.join(HERE, "step_*.py"))):
+        for file in PARTS:
             with open(file, encoding="utf-8") as f:
                 modules.append([os.path.basename(file)[:-3], f.read()])
         self.process = subprocess.Popen([sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOT, "the-word", str(len(source))],
@@ -131,7 +133,7 @@ class AgentCase(unittest.TestCase):
 
 class Syntax(unittest.TestCase):
     def sources(self):
-        for file in [os.path.join(HERE, "agent.py")] + sorted(glob.glob(os.path.join(HERE, "step_*.py"))):
+        for file in [os.path.join(HERE, "agent.py")] + PARTS:
             with self.subTest(file):
                 yield read(file)
 
@@ -143,7 +145,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent errno fcntl glob hashlib json linecache lzma os queue re selectors shutil signal stat
+        allowed = set("""agent agent_process errno fcntl glob hashlib json linecache lzma os queue re selectors shutil signal stat
             struct subprocess sys tarfile termios threading time traceback types zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):
@@ -155,7 +157,7 @@ class Syntax(unittest.TestCase):
 class LinesCase(unittest.TestCase):
     def lines(self, *chunks):
         found = []
-        lines = agent.Lines(found.extend)
+        lines = agent_process.Lines(found.extend)
         for chunk in chunks:
             lines.feed(chunk)
         lines.close()
@@ -175,7 +177,7 @@ class LinesCase(unittest.TestCase):
         found = self.lines(text.encode("utf-8"))
         self.assertGreater(len(found), 3)
         self.assertEqual("".join(found), text)
-        self.assertLessEqual(max(len(line.encode("utf-8")) for line in found), agent.MAX_LINE)
+        self.assertLessEqual(max(len(line.encode("utf-8")) for line in found), agent_process.MAX_LINE)
 
 
 class Run(AgentCase):
@@ -224,7 +226,7 @@ class Run(AgentCase):
         self.agent.start("run", bundle="bundle", venv="", command="seq 1 2000000; echo > done")
         # Nothing is read: the pipes fill, and the command stands still.
         out = self.agent.process.stdout.fileno()
-        self.assertTrue(until(lambda: agent.readable(out) > 60000))
+        self.assertTrue(until(lambda: agent_process.readable(out) > 60000))
 
         def memory():
             with open("/proc/%d/statm" % self.agent.process.pid) as f:

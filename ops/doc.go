@@ -25,7 +25,7 @@
 //
 // # The agent
 //
-// agent.py is one file for Python 3.6 or later that is fed to the node's python3
+// agent.py is a program for Python 3.6 or later that is fed, with its parts in other files, to the node's python3
 // on standard input, over one exec request of the run's SSH connection; it
 // is never written to the node's disk. Requests and answers are frames, a 4-byte
 // big-endian length and JSON in ASCII, after a line with a random word that

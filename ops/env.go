@@ -22,6 +22,11 @@ type Env struct {
 	Connect func(context.Context) (*remote.Client, error)
 	// Dir is what the globs of copy are relative to: deploy.ini's folder.
 	Dir string
+	// SudoPassword gives the password of the node's user for sudo, to steps that
+	// need it (see Step.NeedsSudo); nil bytes when sudo asks for none there. The bytes are
+	// the giver's, who may wipe them after the run: a step does not change or keep
+	// them. The error ends the step as BLOCKED. When the field is nil, such steps are BLOCKED.
+	SudoPassword func(context.Context) ([]byte, error)
 	// Log gets what is of interest when something goes wrong; nil is silent.
 	Log *slog.Logger
 }

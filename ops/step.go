@@ -30,3 +30,9 @@ type Step struct {
 
 	op operation
 }
+
+// NeedsSudo tells whether the step asks for the password of sudo.
+func (s *Step) NeedsSudo() bool {
+	o, ok := s.op.(interface{ needsSudo() bool })
+	return ok && o.needsSudo()
+}
