@@ -52,6 +52,8 @@ func TestConfig(t *testing.T) {
 		"alive": func(s *settings) any { return s.alive }, "max": func(s *settings) any { return s.aliveMax }, "agent": func(s *settings) any { return s.agentSocket },
 		"only": func(s *settings) any { return s.identitiesOnly }, "batch": func(s *settings) any { return s.batch }, "name": func(s *settings) any { return s.knownName() },
 		"known": func(s *settings) any { return s.knownHosts }, "global": func(s *settings) any { return s.globalHosts },
+		"bind": func(s *settings) any { return s.bind }, "ciphers": func(s *settings) any { return s.algorithms.Ciphers },
+		"macs": func(s *settings) any { return s.algorithms.MACs }, "kex": func(s *settings) any { return s.algorithms.KeyExchanges },
 		"keys": func(s *settings) any {
 			var list []string
 			for _, id := range s.identities {
@@ -79,6 +81,12 @@ func TestConfig(t *testing.T) {
 		{"HostName 2001:db8::1\n", Target{Host: "h", Port: 23}, "name=[2001:db8::1]:23"},
 		{"Host h\n IdentityFile ~/a\n IdentityFile %d/b-%h-%r-%p\nHost *\n IdentityFile ~/c%%\n IdentitiesOnly yes\n User u\n", Target{Host: "h"}, "keys=/a /b-h-u-22 /c%; only=true"},
 		{"IdentityFile ~/a\n", Target{Host: "h", IdentityFile: "~/own"}, "keys=/own /a"},
+		{"IdentityFile ~/a\n", Target{Host: "h", IdentityFile: "~/own", MoreIdentityFiles: []string{"~/next"}}, "keys=/own /next /a"},
+		{"BindAddress 127.0.0.2\nCiphers aes128-ctr,unheard-of,aes256-gcm*\n", Target{Host: "h"}, "bind=127.0.0.2; ciphers=[aes128-ctr aes256-gcm@openssh.com]; macs=[]"},
+		{"Ciphers -aes*\n", Target{Host: "h"}, "ciphers=[chacha20-poly1305@openssh.com]"},
+		{"Ciphers ^aes256-ctr\n", Target{Host: "h"}, "ciphers=[aes256-ctr aes128-gcm@openssh.com aes256-gcm@openssh.com chacha20-poly1305@openssh.com aes128-ctr aes192-ctr]"},
+		{"MACs hmac-sha2-256\n", Target{Host: "h"}, "macs=[hmac-sha2-256]"},
+		{"KexAlgorithms curve25519-sha256\n", Target{Host: "h"}, "kex=[curve25519-sha256]"},
 		{"IdentityFile none\n", Target{Host: "h"}, "keys="},
 		{"IdentityFile \"~/a b\"\n", Target{Host: "h"}, "keys=/a b"},
 		{"UserKnownHostsFile /a \"/b c\" ${PLACE}/d/%k\nGlobalKnownHostsFile none\n", Target{Host: "h"}, "known=[/a /b c /place/d/h]; global=[]"},
@@ -153,6 +161,7 @@ func TestConfigErrors(t *testing.T) {
 		{"ConnectTimeout 99999999999999999999\n", 1, "ConnectTimeout"},
 		{"HostName -x\n", 1, "HostName"},
 		{"ProxyCommand nc %h %p\n", 1, "ProxyCommand"},
+		{"Ciphers unheard-of\n", 1, "Ciphers"},
 		{"UserKnownHostsFile \"a\n", 1, "UserKnownHostsFile"},
 		{"Include [\n", 1, "Include"},
 		{"Include loop\n", 0, ""},

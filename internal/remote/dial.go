@@ -191,6 +191,7 @@ func connect(ctx context.Context, s *settings, o Options, via *Client) (*Client,
 	auth := newLogin(dialCtx, s, ask, clock, conn.broken)
 	defer auth.close()
 	sc, chans, reqs, err := ssh.NewClientConn(conn, net.JoinHostPort(s.host, strconv.Itoa(s.port)), &ssh.ClientConfig{
+		Config:            s.algorithms,
 		User:              s.user,
 		AuthCallback:      auth.next,
 		HostKeyCallback:   checker.check,
@@ -230,6 +231,13 @@ func dialTCP(ctx context.Context, s *settings, via *Client) (net.Conn, error) {
 		return via.ssh.DialContext(ctx, "tcp", addr)
 	}
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute}}
+	if s.bind != "" {
+		local, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.bind)
+		if err != nil {
+			return nil, fmt.Errorf("BindAddress: %w", err)
+		}
+		d.LocalAddr = &net.TCPAddr{IP: local[0].AsSlice(), Zone: local[0].Zone()}
+	}
 	return d.DialContext(ctx, s.family, addr)
 }
 

@@ -31,11 +31,11 @@
 //
 // # ssh_config
 //
-// Read are: AddressFamily, BatchMode, ConnectTimeout (15 s by default, for the
+// Read are: AddressFamily, BatchMode, BindAddress, Ciphers, ConnectTimeout (15 s by default, for the
 // connection and all up to the end of the login, without the time that somebody
 // is asked), GlobalKnownHostsFile, HashKnownHosts, Host, HostKeyAlias, HostName,
 // IdentitiesOnly, IdentityAgent, IdentityFile, Include,
-// KbdInteractiveAuthentication, Match (all, host, originalhost, user,
+// KbdInteractiveAuthentication, KexAlgorithms, MACs, Match (all, host, originalhost, user,
 // localuser), NumberOfPasswordPrompts, PasswordAuthentication, Port, ProxyJump,
 // PubkeyAuthentication, ServerAliveCountMax (3), ServerAliveInterval (15 s; 0
 // sends none), StrictHostKeyChecking, User, UserKnownHostsFile. Other words are

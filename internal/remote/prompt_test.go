@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +150,59 @@ func TestTerminalPrompterGivesUp(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	if got := printable("a\x1b[31mb\r\n\x07ü\xff\u202e"); got != "a[31mb\nü?" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestUserPrompter is the choice between terminal and askpass, and what the program is given and gives.
+func TestUserPrompter(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "askpass")
+	script := "#!/bin/sh\nprintf '%s' \"$1\" >" + dir + "/asked\ncat " + dir + "/answer\nexit $(cat " + dir + "/code)\n"
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("askpass", script)
+	write("code", "0")
+	t.Setenv("SSH_ASKPASS", program)
+	t.Setenv("SSH_ASKPASS_REQUIRE", "force")
+	t.Setenv("DISPLAY", "")
+	t.Setenv("WAYLAND_DISPLAY", "")
+	p := UserPrompter()
+	write("answer", "se cret\nmore\n")
+	if got, err := p.Secret("password: "); got != "se cret" || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+	if asked, _ := os.ReadFile(filepath.Join(dir, "asked")); string(asked) != "password: " {
+		t.Errorf("asked %q", asked)
+	}
+	for answer, want := range map[string]bool{"yes\n": true, "YES": true, "no\n": false, "": false} {
+		write("answer", answer)
+		if got, err := p.Confirm("sure?"); got != want || err != nil {
+			t.Errorf("%q: %v %v", answer, got, err)
+		}
+	}
+	write("answer", strings.Repeat("x", maxAnswer+1))
+	if _, err := p.Secret("password: "); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Error(err)
+	}
+	write("answer", "secret\n")
+	write("code", "1")
+	if got, err := p.Secret("password: "); got != "" || !errors.Is(err, errNoAnswer) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("cancelled: %q %v", got, err)
+	}
+	t.Setenv("SSH_ASKPASS_REQUIRE", "prefer")
+	if _, ok := UserPrompter().(*askpass); ok {
+		t.Error("askpass without a display")
+	}
+	t.Setenv("DISPLAY", ":0")
+	if _, ok := UserPrompter().(*askpass); !ok {
+		t.Error("no askpass although it is preferred")
+	}
+	t.Setenv("SSH_ASKPASS_REQUIRE", "never")
+	if _, ok := UserPrompter().(*askpass); ok {
+		t.Error("askpass although it is forbidden")
 	}
 }

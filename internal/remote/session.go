@@ -101,7 +101,7 @@ func (c *Client) lost(err error) error {
 	return c.Err()
 }
 
-// subsystem is a session that a program speaks a protocol over.
+// subsystem is a session that carries a protocol of its own.
 type subsystem struct {
 	ssh.Channel
 	once sync.Once
@@ -124,7 +124,16 @@ func (s *subsystem) Close() error {
 // fails with *SessionError when the node refuses, *LostError when the connection
 // ended, or the cause of ctx.
 func (c *Client) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
-	ch, reqs, err := c.session(ctx, "subsystem "+name, "subsystem", struct{ Name string }{name})
+	return c.openProtocol(ctx, "subsystem "+name, "subsystem", name)
+}
+
+// OpenCommand is as OpenSubsystem, with a command that the node's shell runs.
+func (c *Client) OpenCommand(ctx context.Context, command string) (io.ReadWriteCloser, error) {
+	return c.openProtocol(ctx, "command "+command, "exec", command)
+}
+
+func (c *Client) openProtocol(ctx context.Context, what, request, name string) (io.ReadWriteCloser, error) {
+	ch, reqs, err := c.session(ctx, what, request, struct{ Name string }{name})
 	if err != nil {
 		return nil, err
 	}

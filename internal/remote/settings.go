@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Defaults where neither the target nor a file says anything. OpenSSH has no
@@ -47,6 +49,8 @@ type settings struct {
 
 	jump        string // "" connects directly
 	family      string // "tcp", "tcp4" or "tcp6"
+	bind        string // local address to connect from, "" for any
+	algorithms  ssh.Config
 	timeout     time.Duration
 	alive       time.Duration // 0 sends no keepalives
 	aliveMax    int
@@ -121,8 +125,10 @@ func resolve(t Target, log *slog.Logger) (*settings, error) {
 	s.globalHosts = r.paths("GlobalKnownHostsFile", defaultGlobalHosts)
 	s.identitiesOnly = r.flag("IdentitiesOnly", false)
 	s.agentSocket = r.agent()
-	s.identities = r.identities(t.IdentityFile)
+	s.identities = r.identities(append([]string{t.IdentityFile}, t.MoreIdentityFiles...))
 	s.family = r.choice("AddressFamily", "tcp", map[string]string{"any": "tcp", "inet": "tcp4", "inet6": "tcp6"})
+	s.bind = r.text("BindAddress", "")
+	s.algorithms = r.algorithms()
 	s.timeout = r.duration("ConnectTimeout", defaultTimeout)
 	s.alive = r.duration("ServerAliveInterval", defaultAlive)
 	s.aliveMax = r.number("ServerAliveCountMax", defaultAliveMax, 1, 1<<20)
@@ -336,7 +342,7 @@ func (r *reader) agent() string {
 }
 
 // identities are the target's key, then those of the files, or else the defaults.
-func (r *reader) identities(own string) []identity {
+func (r *reader) identities(own []string) []identity {
 	var list []identity
 	seen := map[string]bool{}
 	add := func(path string, explicit bool) {
@@ -345,8 +351,10 @@ func (r *reader) identities(own string) []identity {
 			list = append(list, identity{path, explicit})
 		}
 	}
-	if own != "" {
-		add(expandHome(own, r.s.home), true)
+	for _, path := range own {
+		if path != "" {
+			add(expandHome(path, r.s.home), true)
+		}
 	}
 	for _, o := range r.w.identities {
 		words, err := splitWords(o.val)

@@ -19,6 +19,8 @@ type Target struct {
 	Port int
 	// IdentityFile is a private key that is offered first; "" is none.
 	IdentityFile string
+	// MoreIdentityFiles are offered after it.
+	MoreIdentityFiles []string
 	// Jump is a list of hosts to go through, as in ProxyJump; "" takes the one
 	// of ssh_config, "none" connects directly.
 	Jump string
