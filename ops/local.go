@@ -20,40 +20,99 @@ const (
 	maxLine   = 64 << 10               // bytes; a longer line comes in pieces
 )
 
-// runLocal runs a shell command on the workstation, as the agent does on the
-// node: in a process group of its own, with its output streamed, killed as a
-// group when ctx ends.
+// localCommand is a command on the workstation.
+type localCommand struct {
+	argv []string
+	dir  string
+	env  []string
+	// stdin is what the command reads; nil is nothing.
+	stdin []byte
+	// events gets each line that the command writes to its descriptor 3; nil: there is none.
+	events func(line []byte)
+}
+
+// runLocal runs a shell command on the workstation.
 func runLocal(ctx context.Context, t *task, command, dir string, env []string) Result {
-	cmd := exec.Command("/bin/sh", "-c", command)
-	cmd.Dir, cmd.Env = dir, env
+	state, err := t.runLocal(ctx, localCommand{argv: []string{"/bin/sh", "-c", command}, dir: dir, env: env})
+	if state == nil {
+		return resultOf(ctx, err)
+	}
+	code := state.ExitCode()
+	if slices.Contains(t.step.OKCodes, code) {
+		return Result{ExitCode: code}
+	}
+	r := failed("", "%v", err)
+	if r.ExitCode = code; code >= 0 {
+		r.Message = fmt.Sprintf("exit status %d", code)
+	}
+	return r
+}
+
+// runLocal runs a command on the workstation as the agent does on the node: in
+// a process group of its own, with its output streamed, killed as a group when
+// ctx ends. Without a state it was not begun, or was stopped; with one, the
+// error tells of an exit status that is not 0.
+func (t *task) runLocal(ctx context.Context, c localCommand) (*os.ProcessState, error) {
+	cmd := exec.Command(c.argv[0], c.argv[1:]...)
+	cmd.Dir, cmd.Env = c.dir, c.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	var outputs []*output
+	var given []*os.File // the command's ends, closed here when it has them
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	defer func() {
 		for _, f := range outputs {
 			f.Close()
 		}
+		for _, f := range given {
+			f.Close()
+		}
 	}()
-	for _, p := range []struct {
-		to     *io.Writer
-		stream Stream
-	}{{&cmd.Stdout, Stdout}, {&cmd.Stderr, Stderr}} {
+	read := func(take func(io.Reader)) (*os.File, error) {
 		r, w, err := os.Pipe()
 		if err != nil {
-			return resultOf(ctx, err)
+			return nil, err
 		}
-		defer w.Close()
-		*p.to = w
 		out := &output{File: r}
-		outputs = append(outputs, out)
-		streams.Go(func() { t.copyLines(p.stream, out) })
+		outputs, given = append(outputs, out), append(given, w)
+		streams.Go(func() { take(out) })
+		return w, nil
+	}
+	var err error
+	if cmd.Stdout, err = read(func(r io.Reader) { t.copyLines(Stdout, r) }); err != nil {
+		return nil, err
+	}
+	if cmd.Stderr, err = read(func(r io.Reader) { t.copyLines(Stderr, r) }); err != nil {
+		return nil, err
+	}
+	if c.events != nil {
+		w, err := read(func(r io.Reader) { copyEvents(c.events, r) })
+		if err != nil {
+			return nil, err
+		}
+		cmd.ExtraFiles = []*os.File{w}
+	}
+	var stdin *os.File
+	if c.stdin != nil {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		cmd.Stdin, stdin, given = r, w, append(given, r)
+		defer stdin.Close()
 	}
 	if err := cmd.Start(); err != nil {
-		return resultOf(ctx, fmt.Errorf("run %q in %s: %w", command, dir, err))
+		return nil, fmt.Errorf("run %q in %s: %w", c.argv[len(c.argv)-1], c.dir, err)
 	}
-	for _, w := range []io.Writer{cmd.Stdout, cmd.Stderr} {
-		w.(*os.File).Close()
+	for _, f := range given {
+		f.Close()
+	}
+	given = nil
+	if stdin != nil {
+		streams.Go(func() {
+			stdin.Write(c.stdin) // what the command does not read, it does not need
+			stdin.Close()
+		})
 	}
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -65,23 +124,36 @@ func runLocal(ctx context.Context, t *task, command, dir string, env []string) R
 	if !stop() {
 		<-killed
 	}
-	err := errors.Join(waitErr, cmd.Wait())
+	err = errors.Join(waitErr, cmd.Wait())
+	if stdin != nil {
+		stdin.Close() // a child of the command may keep the other end
+	}
 	for _, f := range outputs {
 		f.end()
 	}
 	streams.Wait()
 	if ctx.Err() != nil {
-		return interrupted(ctx)
+		return nil, ctx.Err()
 	}
-	code := cmd.ProcessState.ExitCode()
-	if slices.Contains(t.step.OKCodes, code) {
-		return Result{ExitCode: code}
+	return cmd.ProcessState, err
+}
+
+// maxEvent is how long the line of an event may be, in bytes.
+const maxEvent = 512 << 10
+
+// copyEvents hands lines on whole, until there are no more; one that is too long is dropped.
+func copyEvents(take func([]byte), r io.Reader) {
+	in := bufio.NewReaderSize(r, maxEvent)
+	for skip := false; ; {
+		line, err := in.ReadSlice('\n')
+		if err == nil && !skip {
+			take(line)
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+		skip = err != nil
 	}
-	r := failed("", "%v", err)
-	if r.ExitCode = code; code >= 0 {
-		r.Message = fmt.Sprintf("exit status %d", code)
-	}
-	return r
 }
 
 // killGroup ends a process group: SIGTERM, and SIGKILL when it does not end by
