@@ -37,6 +37,8 @@ type frame struct {
 	Hint    string  `json:"hint"`
 	Code    *int    `json:"code"`
 	Trace   string  `json:"trace"`
+
+	Data json.RawMessage `json:"data"` // what was asked for, of a request that is no step
 }
 
 // appendFrame adds v as a frame to b.

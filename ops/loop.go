@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -179,6 +180,11 @@ func (w *work) resume(s *Step, r Result) string {
 
 // call lets the agent do a request of the step.
 func (w *work) call(ctx context.Context, t *task, op string, request map[string]any) Result {
+	return w.ask(ctx, t, op, request, nil)
+}
+
+// ask is call for a request with an answer, which is decoded into v when it is OK.
+func (w *work) ask(ctx context.Context, t *task, op string, request map[string]any, v any) Result {
 	if w.agent == nil {
 		client, err := w.env.Connect(ctx)
 		if err != nil {
@@ -208,6 +214,11 @@ func (w *work) call(ctx context.Context, t *task, op string, request map[string]
 	}
 	if r.Status == Stopped || r.Status == TimedOut || ctx.Err() != nil && r.Status != OK {
 		return ended(ctx, r)
+	}
+	if v != nil && r.Status == OK {
+		if err := json.Unmarshal(f.Data, v); err != nil {
+			return resultOf(ctx, fmt.Errorf("the agent's answer to %s is not valid: %w", op, err))
+		}
 	}
 	return r
 }
