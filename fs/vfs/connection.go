@@ -19,7 +19,7 @@ type connection struct {
 	conn     Conn
 	sessions []*session
 	wire     *sftpwire.Session
-	senders  []*sender // sessions for sending
+	senders  []*sender // sessions of the codec, wire is the first
 	data     int       // bytes of data in one request
 	lost     chan struct{}
 	lose     sync.Once
@@ -28,17 +28,27 @@ type connection struct {
 	metrics  *metrics // of the transport
 }
 
+// lane is what all sessions of a connection have.
+type lane struct {
+	conn     *connection
+	inflight atomic.Int64 // requests that wait for the node
+}
+
+func (l *lane) self() *lane { return l }
+
+// onLane is a session of either kind.
+type onLane interface{ self() *lane }
+
 // session is one SFTP session.
 type session struct {
 	*sftp.Client
-	conn     *connection
-	inflight atomic.Int64
+	lane
 }
 
-// sender is one session of the codec that sends changes.
+// sender is one session of the codec.
 type sender struct {
 	*sftpwire.Session
-	inflight atomic.Int64
+	lane
 }
 
 // openSessions opens one session of each kind, and then the others side by side:
@@ -100,7 +110,7 @@ func (c *connection) openSessions(ctx context.Context, clients, senders int) err
 		case r.sender != nil:
 			c.senders = append(c.senders, r.sender)
 		case r.client != nil:
-			c.sessions = append(c.sessions, &session{Client: r.client, conn: c})
+			c.sessions = append(c.sessions, &session{Client: r.client, lane: lane{conn: c}})
 		default:
 			failed = r.err
 		}
@@ -120,7 +130,7 @@ func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
 	if err != nil {
 		return fmt.Errorf("open sftp session: %w", err)
 	}
-	c.wire, c.senders = wire, []*sender{{Session: wire}}
+	c.wire, c.senders = wire, []*sender{{Session: wire, lane: lane{conn: c}}}
 	start := time.Now()
 	limits, err := wire.Limits(ctx)
 	if err != nil {
@@ -142,7 +152,7 @@ func (c *connection) openSender(ctx context.Context) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sender{Session: s}, nil
+	return &sender{Session: s, lane: lane{conn: c}}, nil
 }
 
 func (c *connection) startClient(ctx context.Context, ch io.ReadWriteCloser) (*sftp.Client, error) {

@@ -12,6 +12,9 @@ func Inflight(s *Shared) (n int64) {
 		for _, x := range c.sessions {
 			n += x.inflight.Load()
 		}
+		for _, x := range c.senders {
+			n += x.inflight.Load()
+		}
 	}
 	return n
 }

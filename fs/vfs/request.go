@@ -6,23 +6,44 @@ import (
 	"time"
 )
 
-// on runs one request on session s, which blocks until the node has answered
+// on runs one request on a session, which blocks until the node has answered
 // (pkg/sftp knows no contexts), in such a way that the caller can leave: some time
 // after ctx has ended, or when the link has been silent for the timeout. A link
 // that is slow but moves is waited for. late, if not nil, is given what comes back
 // when nobody waits any more.
-func on[T any](ctx context.Context, t *transport, s *session, request func() (T, error), late func(T)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	answer := make(chan result, 1)
+func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, error), late func(T)) (T, error) {
+	var value T
+	var failed error
+	s, done := x.self(), make(chan struct{})
 	s.inflight.Add(1)
 	go func() {
-		v, err := request()
+		value, failed = request()
 		s.inflight.Add(-1)
-		answer <- result{v, err}
+		close(done)
 	}()
+	err := t.await(ctx, done, s.conn.silence)
+	if err == nil {
+		return value, failed
+	}
+	if late != nil {
+		go func() {
+			if <-done; failed == nil {
+				late(value)
+			}
+		}()
+	}
+	var zero T
+	return zero, err
+}
+
+// await waits until done is closed. It gives up some time after ctx has ended, or
+// when the node has been silent for the timeout.
+func (t *transport) await(ctx context.Context, done <-chan struct{}, silence func() time.Duration) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
 	var limit <-chan time.Time
 	var timer *time.Timer
 	if t.timeout > 0 {
@@ -32,16 +53,15 @@ func on[T any](ctx context.Context, t *transport, s *session, request func() (T,
 	}
 	var grace <-chan time.Time
 	interrupted := ctx.Done()
-	var err error
-	for err == nil {
+	for {
 		select {
-		case r := <-answer:
-			return r.value, r.err
+		case <-done:
+			return nil
 		case <-limit:
-			if left := t.timeout - s.conn.silence(); left > 0 {
+			if left := t.timeout - silence(); left > 0 {
 				timer.Reset(left)
 			} else {
-				err = fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded)
+				return fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded)
 			}
 		case <-interrupted:
 			interrupted = nil
@@ -49,18 +69,23 @@ func on[T any](ctx context.Context, t *transport, s *session, request func() (T,
 			defer wait.Stop()
 			grace = wait.C
 		case <-grace:
-			err = ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if late != nil {
-		go func() {
-			if r := <-answer; r.err == nil {
-				late(r.value)
-			}
-		}()
+}
+
+// silence is how long the node has given no sign of life: on the connection there
+// is, or since there is none.
+func (t *transport) silence() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.current != nil:
+		return t.current.silence()
+	case t.lostAt.IsZero():
+		return 0
 	}
-	var zero T
-	return zero, err
+	return time.Since(t.lostAt)
 }
 
 // ask runs a request that may be repeated when the connection is lost under it.

@@ -61,9 +61,14 @@ type Shared struct {
 	log   *slog.Logger
 	names *semaphore.Weighted // "Shared.renames" of the lock order
 
+	reads *readBudget
+	room  *semaphore.Weighted // for written data that the node lacks, in bytes
+	tasks sync.WaitGroup      // what goes on behind the callers' backs
+
 	mu         sync.Mutex // guards the tables of handles
 	lastHandle Handle
-	files      map[Handle]*openFile
+	files      map[Handle]*sharedFile
+	leaving    map[*sharedFile]struct{} // released, and not closed yet
 	dirs       map[Handle]*openDir
 }
 
@@ -84,7 +89,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	case o.Timeout < 0:
 		o.Timeout = 0
 	}
-	link, err := connect(ctx, transportOptions{dial: o.Dial, clients: o.Sessions, timeout: o.Timeout, log: o.Log})
+	link, err := connect(ctx, transportOptions{dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +105,8 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	}
 	return &Shared{
 		o: o, view: shown, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
-		files: map[Handle]*openFile{}, dirs: map[Handle]*openDir{},
+		reads: newReadBudget(readBytes), room: semaphore.NewWeighted(writeBytes),
+		files: map[Handle]*sharedFile{}, leaving: map[*sharedFile]struct{}{}, dirs: map[Handle]*openDir{},
 	}, nil
 }
 
@@ -149,20 +155,25 @@ func findRoot(ctx context.Context, link *transport, root string) (string, *sftp.
 
 // Close implements [FileSystem].
 func (s *Shared) Close() error {
+	s.mu.Lock()
+	for h, f := range s.files { // of programs that the mount has outlived
+		delete(s.files, h)
+		s.leaving[f] = struct{}{}
+		s.tasks.Go(func() { s.drop(f) })
+	}
+	s.mu.Unlock()
 	s.link.close()
+	s.tasks.Wait()
+	s.reads.close()
 	return nil
 }
-
-// Sync implements [FileSystem]. There is nothing to wait for: each write has
-// waited for its own data.
-func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error { return ctx.Err() }
 
 // Status implements [FileSystem].
 func (s *Shared) Status() Status {
 	st := Status{Mode: "shared", Inodes: s.tree.size(), Traffic: s.link.traffic()}
 	c, _, err := s.link.state()
 	if c != nil && !c.isLost() {
-		st.Connected, st.Sessions = true, len(c.sessions)
+		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
 	} else if err != nil {
 		st.LinkError = err.Error()
 	}

@@ -18,9 +18,12 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	if err != nil {
 		return Entry{}, &Error{"stat", "", err}
 	}
+	if err := s.settle(ctx, n); err != nil {
+		return Entry{}, &Error{"stat", "", err}
+	}
 	if f := s.file(h); f != nil && f.usable() {
 		e, err := s.fstat(ctx, n, f)
-		if !isLost(err) {
+		if !errors.Is(err, syscall.ESTALE) {
 			return e, err
 		}
 	}
@@ -45,18 +48,12 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	return s.entry(s.attr(n, st)), nil
 }
 
-func (s *Shared) fstat(ctx context.Context, n *node, f *openFile) (Entry, error) {
-	st, err := on(ctx, s.link, f.session, func() (*sftp.FileStat, error) {
-		info, err := f.remote.Stat()
-		if err != nil {
-			return nil, err
-		}
-		return fileStat(info)
-	}, nil)
+func (s *Shared) fstat(ctx context.Context, n *node, f *sharedFile) (Entry, error) {
+	st, err := onFile(ctx, s, f, func(h remoteHandle) (sftpwire.Stat, error) { return h.Fstat(h.id).Wait(context.Background()) })
 	if err != nil {
 		return Entry{}, &Error{"fstat", f.path, err}
 	}
-	return s.entry(s.attr(n, st)), nil
+	return s.entry(s.attr(n, fromWire(st))), nil
 }
 
 // Setattr implements [FileSystem].
@@ -68,7 +65,14 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 	if set.UID, set.GID, err = s.view.owner(set.UID, set.GID); err != nil {
 		return Entry{}, &Error{"setattr", "", err}
 	}
+	if err := s.settle(ctx, n); err != nil {
+		return Entry{}, &Error{"setattr", "", err}
+	}
 	defer s.tree.touch(n)
+	if set.Size != nil {
+		s.tree.cutting(n, int64(min(*set.Size, 1<<62)))
+		defer s.dropAhead(n)
+	}
 	f := s.file(h)
 	if f == nil || !f.usable() || set.Size != nil && !f.writable {
 		f = s.tree.anyOpen(n, set.Size != nil)
@@ -119,23 +123,29 @@ func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) er
 		if err != nil {
 			return err
 		}
-		if a.UID == nil && a.GID != nil {
-			a.UID = &st.UID
-		}
-		if a.GID == nil && a.UID != nil {
-			a.GID = &st.GID
-		}
-		if a.Atime == nil && a.Mtime != nil {
-			a.Atime = &st.Atime
-		}
-		if a.Mtime == nil && a.Atime != nil {
-			a.Mtime = &st.Mtime
-		}
+		a = completed(a, st)
 	}
 	if a == (sftpwire.Attrs{}) {
 		return nil
 	}
 	return s.setstat(ctx, p, isLink, a)
+}
+
+// completed fills in the other half of what SFTP knows only together, from what is.
+func completed(a sftpwire.Attrs, st *sftp.FileStat) sftpwire.Attrs {
+	if a.UID == nil && a.GID != nil {
+		a.UID = &st.UID
+	}
+	if a.GID == nil && a.UID != nil {
+		a.GID = &st.GID
+	}
+	if a.Atime == nil && a.Mtime != nil {
+		a.Atime = &st.Atime
+	}
+	if a.Mtime == nil && a.Atime != nil {
+		a.Mtime = &st.Mtime
+	}
+	return a
 }
 
 // setstat sets attributes of a path; of a link itself if isLink is set.
@@ -154,53 +164,36 @@ func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.
 }
 
 // setOpen changes the attributes of an open file that has no name any more.
-func (s *Shared) setOpen(ctx context.Context, n *node, f *openFile, set SetAttr) (Entry, error) {
+func (s *Shared) setOpen(ctx context.Context, n *node, f *sharedFile, set SetAttr) (Entry, error) {
 	if set.Size != nil {
 		if err := s.truncate(ctx, f, *set.Size); err != nil {
 			return Entry{}, err
 		}
 	}
-	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
-		if set.Mode != nil {
-			if err := f.remote.Chmod(fileMode(*set.Mode)); err != nil {
+	_, err := onFile(ctx, s, f, func(h remoteHandle) (struct{}, error) {
+		a := sftpwire.Attrs{Permissions: set.Mode, UID: set.UID, GID: set.GID}
+		if set.Atime != nil {
+			sec := wireTime(*set.Atime)
+			a.Atime = &sec
+		}
+		if set.Mtime != nil {
+			sec := wireTime(*set.Mtime)
+			a.Mtime = &sec
+		}
+		if (a.UID == nil) != (a.GID == nil) || (a.Atime == nil) != (a.Mtime == nil) {
+			st, err := h.Fstat(h.id).Wait(context.Background())
+			if err != nil {
 				return struct{}{}, err
 			}
+			a = completed(a, fromWire(st))
 		}
-		if set.UID != nil && set.GID != nil {
-			return struct{}{}, f.remote.Chown(int(*set.UID), int(*set.GID))
+		if a == (sftpwire.Attrs{}) {
+			return struct{}{}, nil
 		}
-		if set.UID != nil || set.GID != nil || set.Atime != nil || set.Mtime != nil {
-			return struct{}{}, syscall.EOPNOTSUPP // nothing left by which to ask for the other half
-		}
-		return struct{}{}, nil
-	}, nil)
+		return struct{}{}, h.Fsetstat(h.id, a).Wait(context.Background())
+	})
 	if err != nil {
 		return Entry{}, &Error{"setattr", f.path, err}
 	}
 	return s.fstat(ctx, n, f)
-}
-
-// fileMode is how package os writes permissions.
-func fileMode(mode uint32) os.FileMode {
-	m := os.FileMode(mode & 0o777)
-	if mode&syscall.S_ISUID != 0 {
-		m |= os.ModeSetuid
-	}
-	if mode&syscall.S_ISGID != 0 {
-		m |= os.ModeSetgid
-	}
-	if mode&syscall.S_ISVTX != 0 {
-		m |= os.ModeSticky
-	}
-	return m
-}
-
-func (s *Shared) truncate(ctx context.Context, f *openFile, size uint64) error {
-	_, err := on(ctx, s.link, f.session, func() (struct{}, error) {
-		return struct{}{}, f.remote.Truncate(int64(size))
-	}, nil)
-	if err != nil {
-		return &Error{"truncate", f.path, s.whyNotWritten(ctx, f.path, 0, err)}
-	}
-	return nil
 }

@@ -93,7 +93,7 @@ func TestSharedContract(t *testing.T) {
 func TestTwoSessionsAreEnough(t *testing.T) {
 	n := testnode.Start(t, testnode.WithConfig("MaxSessions 2"))
 	s := newShared(t, n.Target(), vfs.SharedOptions{Sessions: 4})
-	if st := s.Status(); !st.Connected || st.Sessions != 1 {
+	if st := s.Status(); !st.Connected || st.Sessions != 2 {
 		t.Errorf("status %+v", st)
 	}
 	tree := contract.VFS{Files: s, Root: vfs.RootIno}
@@ -314,6 +314,9 @@ func TestMappedPageOfAppendedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Write(ctx, o.Handle, []byte("!"), 3, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(ctx, o.Handle); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"f": "another", "g": "01ABC56789!"} {

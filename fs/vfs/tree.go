@@ -32,8 +32,10 @@ type node struct {
 	links    []link           // names it has; none when it was removed
 	children map[string]*node // of a folder: those that are known
 	uses     uint64           // lookups not yet forgotten
-	open     []*openFile      // handles on it
+	open     []*sharedFile    // handles on it
+	file     fileState        // of a file
 	seen     Attr             // attributes when the node last told them
+	seenAs   uint64           // counts how often size or time were others than before
 	changed  uint64           // tree.clock when its attributes or names were last changed
 }
 
@@ -54,6 +56,9 @@ func newTree(root string) *tree {
 func (t *tree) saw(n *node, a Attr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if n.seen.Size != a.Size || n.seen.Mtime != a.Mtime {
+		n.seenAs++
+	}
 	n.seen = a
 }
 
@@ -306,13 +311,13 @@ func (t *tree) nlink(n *node) uint32 {
 	return uint32(len(n.links))
 }
 
-func (t *tree) addOpen(n *node, f *openFile) {
+func (t *tree) addOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.open = append(n.open, f)
 }
 
-func (t *tree) dropOpen(n *node, f *openFile) {
+func (t *tree) dropOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, o := range n.open {
@@ -321,17 +326,20 @@ func (t *tree) dropOpen(n *node, f *openFile) {
 			break
 		}
 	}
+	if len(n.open) == 0 {
+		n.file.wrote = false
+	}
 	t.reapLocked(n)
 }
 
 // anyOpen returns a handle on n that the node still knows, a writable one if that
 // is asked for.
-func (t *tree) anyOpen(n *node, writable bool) *openFile {
-	return t.openWith(n, func(f *openFile) bool { return !writable || f.writable })
+func (t *tree) anyOpen(n *node, writable bool) *sharedFile {
+	return t.openWith(n, func(f *sharedFile) bool { return !writable || f.writable })
 }
 
 // openWith returns a handle on n that the node still knows and that is wanted.
-func (t *tree) openWith(n *node, wanted func(*openFile) bool) *openFile {
+func (t *tree) openWith(n *node, wanted func(*sharedFile) bool) *sharedFile {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range n.open {

@@ -30,7 +30,7 @@ func (t *tree) rememberSince(parent *node, name string, mode uint32, moment uint
 	if parent.changed > moment {
 		return nil
 	}
-	if n := parent.children[name]; n != nil && n.changed > moment {
+	if n := parent.children[name]; n != nil && (n.changed > moment || n.file.pending > 0) {
 		return nil
 	}
 	return t.rememberLocked(parent, name, mode)

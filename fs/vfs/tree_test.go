@@ -197,7 +197,7 @@ func TestTreeKeepsWhatIsOpen(t *testing.T) {
 	root := tr.nodes[RootIno]
 	dir := tr.remember(root, "d", TypeDir)
 	n := tr.remember(dir, "f", TypeRegular)
-	f := &openFile{node: n}
+	f := &sharedFile{node: n}
 	tr.addOpen(n, f)
 	tr.forget(n.ino, 1)
 	tr.forget(dir.ino, 1)

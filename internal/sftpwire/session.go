@@ -116,7 +116,8 @@ func readPacket(r io.Reader) (typ byte, body []byte, err error) {
 func (s *Session) end(cause error) error {
 	s.mu.Lock()
 	if s.err == nil {
-		s.err = fmt.Errorf("%w: %w", ErrClosed, cause)
+		// Not wrapped: the end of the channel is not that of a file.
+		s.err = fmt.Errorf("%w: %v", ErrClosed, cause)
 		close(s.done)
 	}
 	for id, c := range s.pending {

@@ -1,0 +1,219 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sync/semaphore"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// sharedFile is an open file of shared mode.
+type sharedFile struct {
+	node      *node
+	path      string // when it was last opened on the node; for messages
+	flags     uint32 // of open(2)
+	writable  bool
+	appends   bool // the server writes at the end, whatever the offset
+	temporary bool // opened for one write; it has no handle here
+
+	remote remoteFile
+	queue  writeQueue
+
+	readerOnce sync.Once
+	ahead      atomic.Pointer[readAhead]
+	readAs     atomic.Uint64 // node.seenAs when it was last read
+	widened    atomic.Bool
+}
+
+func newSharedFile(p string, flags uint32, h remoteHandle) *sharedFile {
+	access := flags & syscall.O_ACCMODE
+	f := &sharedFile{path: p, flags: flags, writable: access != syscall.O_RDONLY}
+	f.appends = f.writable && flags&syscall.O_APPEND != 0
+	f.remote.opening = semaphore.NewWeighted(1)
+	f.remote.set(h)
+	f.queue.changed = sync.NewCond(&f.queue.mu)
+	return f
+}
+
+// wireFlags are the flags with which the file is opened on the node again.
+func (f *sharedFile) wireFlags() uint32 {
+	return wireFlags(f.flags &^ (syscall.O_CREAT | syscall.O_EXCL | syscall.O_TRUNC))
+}
+
+// wireFlags turns flags of open(2) into those of SFTP (draft, section 6.3).
+func wireFlags(flags uint32) (w uint32) {
+	switch flags & syscall.O_ACCMODE {
+	case syscall.O_RDONLY:
+		w = sftpwire.FlagRead
+	case syscall.O_WRONLY:
+		w = sftpwire.FlagWrite
+	default:
+		w = sftpwire.FlagRead | sftpwire.FlagWrite
+	}
+	for flag, bit := range map[uint32]uint32{
+		syscall.O_CREAT: sftpwire.FlagCreate, syscall.O_EXCL: sftpwire.FlagExclusive, syscall.O_TRUNC: sftpwire.FlagTruncate,
+	} {
+		if flags&flag != 0 {
+			w |= bit
+		}
+	}
+	if flags&syscall.O_APPEND != 0 && w&sftpwire.FlagWrite != 0 {
+		w |= sftpwire.FlagAppend
+	}
+	return w
+}
+
+func (s *Shared) file(h Handle) *sharedFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files[h]
+}
+
+// Create implements [FileSystem].
+func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mode uint32) (Entry, Opened, error) {
+	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	if err != nil {
+		return Entry{}, Opened{}, &Error{"create", name, err}
+	}
+	defer release()
+	defer s.tree.touch(dir)
+	// Exclusively first: only a file that this call made gets its permissions.
+	h, o, err := s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT|syscall.O_EXCL), &mode, true)
+	made := err == nil
+	if isFailure(err) {
+		if err = s.whyNotMade(ctx, p, err); errors.Is(err, syscall.EEXIST) && flags&syscall.O_EXCL == 0 {
+			h, o, err = s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT), &mode, true)
+			err = s.whyNotOpened(ctx, p, err)
+		}
+	}
+	if err != nil {
+		return Entry{}, Opened{}, &Error{"create", p, err}
+	}
+	st, err := o.stat, o.statErr
+	if err != nil || saneMode(st.Permissions)&TypeMask != TypeRegular || made && st.Permissions&0o7777 != mode {
+		// The server's umask has taken bits away, or somebody else was at work.
+		st, err = on(ctx, s.link, h, func() (sftpwire.Stat, error) {
+			if made && st.Permissions&0o7777 != mode {
+				if err := h.Fsetstat(h.id, sftpwire.Attrs{Permissions: &mode}).Wait(context.Background()); err != nil {
+					return sftpwire.Stat{}, err
+				}
+			}
+			return h.Fstat(h.id).Wait(context.Background())
+		}, nil)
+	}
+	if err != nil {
+		s.closeHandle(h)
+		return Entry{}, Opened{}, &Error{"create", p, err}
+	}
+	f := newSharedFile(p, flags, h)
+	f.node = s.tree.remember(dir, name, TypeRegular)
+	a := s.attr(f.node, fromWire(st))
+	return s.entry(a), s.addFile(f, a), nil
+}
+
+// Open implements [FileSystem].
+func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error) {
+	n, err := s.tree.get(ino)
+	if err != nil {
+		return Opened{}, &Error{"open", "", err}
+	}
+	if err := s.settle(ctx, n); err != nil {
+		return Opened{}, &Error{"open", "", err}
+	}
+	p, release, err := s.holdPath(ctx, n)
+	if errors.Is(err, syscall.ENOENT) {
+		err = syscall.ESTALE // the name was given to another file: look it up again
+	}
+	if err != nil {
+		return Opened{}, &Error{"open", "", err}
+	}
+	defer release()
+	flags &^= syscall.O_CREAT | syscall.O_EXCL
+	if flags&syscall.O_TRUNC != 0 {
+		s.tree.cutting(n, 0)
+	}
+	h, o, err := s.openStat(ctx, p, wireFlags(flags), nil, true)
+	if err != nil {
+		return Opened{}, &Error{"open", p, s.whyNotOpened(ctx, p, err)}
+	}
+	st, err := o.stat, o.statErr
+	if err != nil { // its name was taken away in between
+		st, err = on(ctx, s.link, h, func() (sftpwire.Stat, error) { return h.Fstat(h.id).Wait(context.Background()) }, nil)
+	}
+	if err == nil && saneMode(st.Permissions)&TypeMask != n.mode {
+		err = syscall.ESTALE // replaced on the node
+	}
+	if err != nil {
+		s.closeHandle(h)
+		return Opened{}, &Error{"open", p, err}
+	}
+	f := newSharedFile(p, flags, h)
+	f.node = n
+	return s.addFile(f, s.attr(n, fromWire(st))), nil
+}
+
+// addFile gives an open file, with the attributes it was opened with, its handle.
+func (s *Shared) addFile(f *sharedFile, a Attr) Opened {
+	keep := s.tree.wasOpened(f.node, a)
+	s.tree.addOpen(f.node, f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastHandle++
+	s.files[s.lastHandle] = f
+	return Opened{Handle: s.lastHandle, KeepCache: keep || s.o.KernelCache, DirectIO: s.o.DirectIO}
+}
+
+// Release implements [FileSystem].
+func (s *Shared) Release(h Handle) {
+	s.mu.Lock()
+	f := s.files[h]
+	delete(s.files, h)
+	if f != nil {
+		s.leaving[f] = struct{}{}
+	}
+	s.mu.Unlock()
+	if f != nil {
+		s.drop(f)
+	}
+}
+
+// drop ends the use of a file. What was written and is not on the node yet, since
+// its writer was interrupted, goes there first.
+func (s *Shared) drop(f *sharedFile) {
+	f.queue.mu.Lock()
+	left := len(f.queue.chunks) > 0
+	f.queue.urgent = true
+	f.queue.changed.Broadcast()
+	f.queue.mu.Unlock()
+	if left {
+		s.tasks.Go(func() { s.ended(f) })
+		return
+	}
+	s.ended(f)
+}
+
+// ended closes a file when nothing of it is left to be sent.
+func (s *Shared) ended(f *sharedFile) {
+	f.queue.mu.Lock()
+	for len(f.queue.chunks) > 0 {
+		f.queue.changed.Wait()
+	}
+	err := f.queue.err
+	f.queue.mu.Unlock()
+	if err != nil {
+		s.log.Error("a file was closed before its writer was told of an error", "error", err)
+	}
+	if r := f.ahead.Load(); r != nil {
+		r.Close()
+	}
+	s.tree.dropOpen(f.node, f)
+	s.mu.Lock()
+	delete(s.leaving, f)
+	s.mu.Unlock()
+	s.closeRemote(f)
+}

@@ -1,0 +1,114 @@
+package vfs
+
+import (
+	"context"
+	"io"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// wideBytes is from where on reading on makes it worth to use several sessions.
+const wideBytes = 1 << 20
+
+// Read implements [FileSystem].
+func (s *Shared) Read(ctx context.Context, h Handle, dest []byte, off int64) (int, error) {
+	f := s.file(h)
+	if f == nil {
+		return 0, &Error{"read", "", syscall.EBADF}
+	}
+	if err := s.settle(ctx, f.node); err != nil {
+		return 0, &Error{"read", f.path, err}
+	}
+	n, err := s.read(ctx, f, dest, off)
+	if err != nil {
+		return 0, &Error{"read", f.path, err}
+	}
+	return n, nil
+}
+
+func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64) (int, error) {
+	if s.o.DirectIO || s.o.NoReadahead {
+		return s.readExact(ctx, f, dest, off)
+	}
+	r := f.reader(s)
+	if seen := s.tree.changeSeen(f.node); f.readAs.Swap(seen) != seen {
+		r.Invalidate(0, -1) // what was fetched ahead is older than what the kernel knows
+	}
+	return r.ReadAt(ctx, dest, off)
+}
+
+// reader returns what reads f ahead.
+func (f *sharedFile) reader(s *Shared) *readAhead {
+	f.readerOnce.Do(func() {
+		fetch := func(ctx context.Context, off int64, n int) ([]byte, error) {
+			if off >= wideBytes && f.widened.CompareAndSwap(false, true) {
+				s.tasks.Go(func() { s.widen(s.link.ctx, f) })
+			}
+			data, err := s.fetch(ctx, f, off, n)
+			if err != nil {
+				return nil, err
+			}
+			return data, nil
+		}
+		packet := basePacket
+		if c, _, _ := s.link.state(); c != nil {
+			packet = c.data
+		}
+		f.ahead.Store(newReadAhead(fetch, s.reads, packet))
+	})
+	return f.ahead.Load()
+}
+
+// readExact reads what is asked for and nothing else, its parts side by side.
+func (s *Shared) readExact(ctx context.Context, f *sharedFile, dest []byte, off int64) (int, error) {
+	packet := basePacket
+	if c, _, _ := s.link.state(); c != nil {
+		packet = c.data
+	}
+	got := make([][]byte, (len(dest)+packet-1)/packet)
+	var g errgroup.Group
+	for i := range got {
+		g.Go(func() (err error) {
+			from := i * packet
+			got[i], err = s.fetch(ctx, f, off+int64(from), min(packet, len(dest)-from))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, part := range got {
+		n += copy(dest[n:], part)
+		if len(part) < packet {
+			break
+		}
+	}
+	return n, nil
+}
+
+// fetch reads n bytes from off, fewer only at the end of the file: one read of the
+// node may bring less than was asked for, only its EOF is the end.
+func (s *Shared) fetch(ctx context.Context, f *sharedFile, off int64, n int) ([]byte, error) {
+	return onFile(ctx, s, f, func(h remoteHandle) ([]byte, error) {
+		var data []byte
+		for {
+			more, err := h.SendRead(h.id, uint64(off)+uint64(len(data)), n-len(data)).Wait(context.Background())
+			if err == io.EOF {
+				return data, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			if data == nil {
+				data = more
+			} else {
+				data = append(data, more...)
+			}
+			if len(data) >= n {
+				return data, nil
+			}
+		}
+	})
+}
