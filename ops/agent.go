@@ -124,14 +124,19 @@ func (a *agent) write(in *io.PipeWriter) {
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {
-		b := ping
+		b, sent := ping, false
 		select {
 		case b = <-a.out:
+			sent = true
 		case <-ticker.C:
 		case <-a.dead:
 			return
 		}
-		if _, err := in.Write(b); err != nil {
+		_, err := in.Write(b)
+		if sent {
+			clear(b) // there may be a password in it
+		}
+		if err != nil {
 			return // the reader finds out why
 		}
 	}
@@ -219,13 +224,17 @@ func (a *agent) close() {
 
 // call sends a request and gives its last frame. Output and progress go to t.
 // When ctx ends, the request is cancelled on the node; a node that does not
-// answer to that is cut off, whereupon the agent ends by itself.
-func (a *agent) call(ctx context.Context, request map[string]any, t *task) (*frame, error) {
+// answer to that is cut off, whereupon the agent ends by itself. A secret goes
+// with the request as its password, and is wiped when it has been sent.
+func (a *agent) call(ctx context.Context, request map[string]any, secret []byte, t *task) (*frame, error) {
 	a.last++
 	request["id"] = a.last
 	b, err := appendFrame(nil, request)
 	if err != nil {
 		return nil, err
+	}
+	if secret != nil {
+		b = withSecret(b, secret)
 	}
 	if err := a.send(b); err != nil {
 		return nil, err

@@ -149,7 +149,7 @@ class Task:
         env.update(self.request.get("env") or {})
         return env
 
-    def run(self, argv, cwd, env, stdin=None, watch=None, events=None):
+    def run(self, argv, cwd, env, stdin=None, watch=None, events=None, start=None):
         """Runs a command with its output streamed; gives its return code, negative for a signal.
 
         watch is called with each line; events is an agent_process.Events.
@@ -162,7 +162,7 @@ class Task:
             return emit
 
         self.check()
-        process = sys.modules["agent_process"].Process(argv, cwd, env, stdin, events)
+        process = (start or sys.modules["agent_process"].Process)(argv, cwd, env, stdin, events)
         with self.lock:
             self.process = process
             if self.stopped is not None:

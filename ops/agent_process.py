@@ -91,7 +91,7 @@ class Events:
 class Process:
     """A command in its own session and process group."""
 
-    def __init__(self, argv, cwd, env, stdin, events=None):
+    def __init__(self, argv, cwd, env, stdin, events=None, **popen):
         # Guards reaped, so that no signal goes to a pid that may be another's by now.
         self.lock = threading.RLock()  # leave may come as a signal handler while this thread has it
         self.reaped = False
@@ -99,7 +99,7 @@ class Process:
         self.popen = subprocess.Popen(
             argv, cwd=cwd, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, bufsize=0,
-            pass_fds=[] if events is None else [events.w])
+            pass_fds=[] if events is None else [events.w], **popen)
         if events is not None:
             events.given()
 

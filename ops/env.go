@@ -22,13 +22,16 @@ type Env struct {
 	Connect func(context.Context) (*remote.Client, error)
 	// Dir is what the globs of copy are relative to: deploy.ini's folder.
 	Dir string
-	// SudoPassword gives the password of the node's user for sudo, to steps that
-	// need it (see Step.NeedsSudo); nil bytes when sudo asks for none there. The bytes are
-	// the giver's, who may wipe them after the run: a step does not change or keep
-	// them. The error ends the step as BLOCKED. When the field is nil, such steps are BLOCKED.
+	// SudoPassword asks for the password of the node's user for sudo. Run calls it once, before
+	// the first step, when a step needs it (see Step.NeedsSudo) and sudo on the node wants one; what
+	// it gives is proved, and wiped by Forget. A step that calls it gets the proved one, nil bytes
+	// when sudo asks for none there, and does not change or keep them. Its error, or when the
+	// field is nil, is BLOCKED: nothing was begun.
 	SudoPassword func(context.Context) ([]byte, error)
 	// Log gets what is of interest when something goes wrong; nil is silent.
 	Log *slog.Logger
+
+	sudo sudoState // what Authorize found out
 }
 
 // Bundle is what the steps need of a bundle; a *bundle.Bundle has it.

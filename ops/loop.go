@@ -55,7 +55,8 @@ func Select(steps []Step, from, to string) ([]Step, error) {
 
 // work is one run.
 type work struct {
-	env   *Env
+	env   *Env // of the steps: the owner's, but SudoPassword gives what was proved
+	owner *Env
 	log   *slog.Logger
 	steps []Step // the whole list
 	sink  Sink
@@ -75,15 +76,11 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 	if sink == nil {
 		sink = Discard{}
 	}
-	w := &work{env: env, log: env.Log, steps: steps, sink: sink}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
+	w := newWork(env, steps, sink)
+	defer w.close()
+	if r := w.authorize(ctx, chosen); r.Status != OK {
+		return r
 	}
-	defer func() {
-		if w.agent != nil {
-			w.agent.close()
-		}
-	}()
 	last := Result{Message: "no steps", ExitCode: -1}
 	for i := range chosen {
 		s := &chosen[i]
@@ -95,6 +92,22 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 		}
 	}
 	return last
+}
+
+func newWork(env *Env, steps []Step, sink Sink) *work {
+	own := *env
+	own.SudoPassword = func(context.Context) ([]byte, error) { return env.sudo.password, nil }
+	w := &work{env: &own, owner: env, log: env.Log, steps: steps, sink: sink}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	return w
+}
+
+func (w *work) close() {
+	if w.agent != nil {
+		w.agent.close()
+	}
 }
 
 // visit runs one step with its barrier, and completes its result.
@@ -201,7 +214,7 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	if t.step.Timeout > 0 {
 		request["timeout"] = t.step.Timeout.Seconds() // the node ends it by itself when the link is lost
 	}
-	f, err := w.agent.call(ctx, request, t)
+	f, err := w.agent.call(ctx, request, t.secret, t)
 	if err != nil {
 		return resultOf(ctx, err)
 	}

@@ -312,6 +312,11 @@ func steps(t *testing.T, lines ...string) []Step {
 			if strings.HasPrefix(words[2], "--timeout ") {
 				words = strings.SplitN(line, " ", 5)
 			}
+		} else if words[1] == "sudo" {
+			var err error
+			if words, err = deploy.Split(line); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
 		}
 		s, err := Parse(deploy.Step{List: "install", Name: fmt.Sprintf("s%d", i+1), Host: words[0], Op: words[1], Args: words[2:]})
 		if err != nil {

@@ -50,7 +50,9 @@ var kinds = map[string]kind{
 	"setup": {hosts: []Host{Remote}, parse: parseSetup, usage: "setup GLOB"},
 	"pip": {hosts: []Host{Remote}, parse: parsePip, options: pipOptions,
 		usage: "pip GLOB|REQUIREMENT… [-r FILE] [-c FILE] [--no-deps] [--upgrade] [--force-reinstall] [--no-compile]"},
-	"run":  {hosts: both, parse: parseRun, raw: true, usage: "run [--timeout D] [--ok-codes N,…] CMD…"},
+	"run": {hosts: both, parse: parseRun, raw: true, usage: "run [--timeout D] [--ok-codes N,…] CMD…"},
+	"sudo": {hosts: []Host{Remote}, parse: parseSudo, raw: true, options: map[string]bool{"--no-password": false},
+		usage: "sudo [--no-password] [--timeout D] [--ok-codes N,…] CMD ARGUMENT…"},
 	"stop": {hosts: both, parse: parseStop, raw: true, usage: "stop [MESSAGE]"},
 }
 

@@ -9,6 +9,8 @@ import (
 type task struct {
 	work *work
 	step *Step
+	// secret goes with the task's requests as their password; nil: none.
+	secret []byte
 
 	mu   sync.Mutex // guards kept, and keeps the sink's calls apart
 	kept []string

@@ -154,7 +154,9 @@ func (p *Process) feed(stdin io.Reader) {
 		for {
 			n, err := stdin.Read(buf)
 			if n > 0 {
-				if _, werr := p.ch.Write(buf[:n]); werr != nil {
+				_, werr := p.ch.Write(buf[:n])
+				clear(buf[:n]) // it may have been a password
+				if werr != nil {
 					return // the command ended or does not read any more
 				}
 			}

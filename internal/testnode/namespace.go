@@ -61,7 +61,7 @@ func enterNamespace(dir string) error {
 	if err := detachFUSE(); err != nil {
 		return err
 	}
-	for _, name := range []string{"passwd", "group", "shadow"} {
+	for _, name := range []string{"passwd", "group", "shadow", "sudoers"} {
 		from := filepath.Join(dir, name)
 		if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -125,6 +125,12 @@ func (n *Node) writeUsers() error {
 		{"passwd", fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", n.User, n.uid, n.uid, n.Home), 0o644},
 		{"group", fmt.Sprintf("%s:x:%d:", n.User, n.uid), 0o644},
 		{"shadow", n.User + ":*:19000:0:99999:7:::", 0o600},
+	}
+	if n.opts.sudoers != "" {
+		entries[2].line = n.User + ":" + sudoHash + ":19000:0:99999:7:::"
+		if err := os.WriteFile(filepath.Join(n.dir, "sudoers"), []byte(n.opts.sudoers), 0o440); err != nil {
+			return err
+		}
 	}
 	for _, e := range entries {
 		old, err := os.ReadFile("/etc/" + e.file)

@@ -3,6 +3,7 @@ package testnode
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -11,7 +12,8 @@ type Option func(*options)
 
 type options struct {
 	ordinary bool     // the login user is not root
-	noPython bool     // PATH on the node finds no python
+	without  []string // PATH on the node finds no program whose name begins with one of these
+	sudoers  string   // what /etc/sudoers on the node holds; "": the machine's own
 	home     string   // given home folder; "" makes one
 	config   []string // additional lines of sshd_config
 	sftpArgs []string // arguments of sftp-server
@@ -23,7 +25,27 @@ func AsUser() Option { return func(o *options) { o.ordinary = true } }
 
 // WithoutPython gives the node a PATH that finds everything the machine has but python. It can
 // still be started by its absolute path.
-func WithoutPython() Option { return func(o *options) { o.noPython = true } }
+func WithoutPython() Option {
+	return func(o *options) { o.without = append(o.without, "python", "pypy") }
+}
+
+// WithoutSudo gives the node a PATH that finds no sudo.
+func WithoutSudo() Option { return func(o *options) { o.without = append(o.without, "sudo") } }
+
+// SudoPassword is that of the login user of [WithSudo].
+const SudoPassword = "correct horse: \u00fcnd $x '\""
+
+// sudoHash is SudoPassword as crypt(3) has it.
+const sudoHash = "$6$efrvWAq6saQXIRMD$pn2Wie58roevH1Xiq7GaCjqJeb1aLpEjCADiygc.UnKui.peu8QyNn.eIxr8BCRzC0mOPkXohzhZiBGY6SOxJ1"
+
+// WithSudo makes the login user an ordinary one who has [SudoPassword] and the rules, lines of
+// sudoers in which USER is the user; no others hold. It needs tests that run as root.
+func WithSudo(rules ...string) Option {
+	return func(o *options) {
+		o.ordinary = true
+		o.sudoers = strings.ReplaceAll(strings.Join(rules, "\n")+"\n", "USER", ordinaryUser)
+	}
+}
 
 // WithHome makes dir the home folder, for example a small file system that can fill up and was
 // mounted before. It must exist and be reachable by the login user, which t.TempDir is only for
@@ -41,8 +63,8 @@ func WithSFTPServer(args ...string) Option {
 	return func(o *options) { o.sftpArgs = append(o.sftpArgs, args...) }
 }
 
-// pathWithoutPython fills a folder with links to every program of the machine but python.
-func pathWithoutPython(dir string) error {
+// pathWithout fills a folder with links to every program of the machine but those whose names begin with a prefix.
+func pathWithout(dir string, prefixes []string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -55,7 +77,7 @@ func pathWithoutPython(dir string) error {
 			return err
 		}
 		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), "python") || strings.HasPrefix(e.Name(), "pypy") {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(e.Name(), p) }) {
 				continue
 			}
 			// The first folder of the machine's PATH wins, as it does there.

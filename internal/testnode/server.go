@@ -65,8 +65,8 @@ func (n *Node) writeStatic() error {
 			return err
 		}
 	}
-	if n.opts.noPython {
-		if err := pathWithoutPython(filepath.Join(n.dir, "bin")); err != nil {
+	if len(n.opts.without) > 0 {
+		if err := pathWithout(filepath.Join(n.dir, "bin"), n.opts.without); err != nil {
 			return err
 		}
 	}
@@ -83,7 +83,7 @@ func (n *Node) writeServerConfig() error {
 		subsystem = path
 	}
 	env := []string{n.mark}
-	if n.opts.noPython {
+	if len(n.opts.without) > 0 {
 		env = append(env, "PATH="+filepath.Join(n.dir, "bin"))
 	}
 	lines := append([]string{}, n.opts.config...)
