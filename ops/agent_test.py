@@ -145,7 +145,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_process errno fcntl glob hashlib json linecache lzma os queue re selectors shutil signal stat
+        allowed = set("""agent agent_process base64 errno fcntl glob hashlib json linecache lzma os queue re select selectors shutil signal stat
             struct subprocess sys tarfile termios threading time traceback types zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):

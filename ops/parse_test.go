@@ -36,6 +36,8 @@ func TestParse(t *testing.T) {
 		{"remote pip a-1.0.tar.gz dist/a-1.?.zip", pipOp{targets: []pipTarget{{"glob", "a-1.0.tar.gz"}, {"glob", "dist/a-1.?.zip"}}}},
 		{"remote pip -r req.txt -c c.txt --no-deps --no-deps", pipOp{[]pipTarget{{"-r", "req.txt"}, {"-c", "c.txt"}}, []string{"--no-deps"}}},
 		{"remote run ls -l --timeout 3", runOp{Remote, "ls -l --timeout 3"}},
+		{"remote sudo systemctl reload --no-block x", sudoOp{[]string{"systemctl", "reload", "--no-block", "x"}, false}},
+		{"remote sudo --no-password -- id", sudoOp{[]string{"id"}, true}},
 		{"local stop", stopOp{""}},
 		{"remote stop look  at it", stopOp{"look at it"}},
 	} {
@@ -98,6 +100,10 @@ func TestParseRefuses(t *testing.T) {
 		"remote run --timeout":                 "needs a value",
 		"remote run --ok-codes 0,x y":          `"x" is no exit code`,
 		"remote run --ok-codes 256 y":          "no exit code",
+		"remote sudo":                          "needs a command",
+		"remote sudo -u bob id":                "unknown option -u",
+		"remote sudo -- -u bob id":             "options of sudo itself cannot be given",
+		"local sudo id":                        "does not run on the local host; write: remote sudo",
 		"remote run --frob y":                  "unknown option --frob",
 	} {
 		err := Check(step(line))

@@ -127,11 +127,15 @@ def force(pids):
     line = ["--", "/bin/sh", "-c", 'kill -KILL "$@"', "sh"] + [str(pid) for pid in pids]
     for option in ["-n"] + (["-S"] if known["password"] is not None else []):
         try:
-            if subprocess.run(SUDO + [option] + line, input=secret() if option == "-S" else b"", stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, timeout=agent_process.GRACE * 4, start_new_session=True).returncode == 0:
-                return
-        except (OSError, subprocess.SubprocessError):
-            pass
+            process = Process(SUDO + [option] + line, "/", dict(os.environ), secret() if option == "-S" else b"")
+        except OSError:
+            return
+        try:
+            process.popen.communicate(secret() if option == "-S" else b"", timeout=agent_process.GRACE)
+        except subprocess.TimeoutExpired:
+            process.over.set()  # hung up
+        if process.reap() == 0:
+            return
 
 
 def secret():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -31,6 +32,7 @@ func TestSudo(t *testing.T) {
 	}
 	for name, defaults := range map[string]string{"pty": "Defaults use_pty", "no pty": "Defaults !use_pty, requiretty"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			asked := 0
 			s := sudoSite(t, testnode.SudoPassword, &asked, defaults, allRules)
 			r, e := s.run("remote run id -u", "remote sudo id -u", "remote sudo cat", "remote sudo sh -c 'pwd; echo \"$0\" err >&2; exit 0' x")
@@ -60,21 +62,19 @@ func sudoKilled(t *testing.T, s *site) {
 		until(t, what+": the command has ended", func() bool { return !lives(pid) })
 		os.Remove(file)
 	}
-	for _, command := range []string{plain, stubborn} {
-		r, _ := s.run("remote sudo --timeout 3s " + command)
-		want(t, r, TimedOut)
-		ended("timeout")
-		ctx, cancel := context.WithCancel(t.Context())
-		r = s.runWith(ctx, &events{onOutput: func(string) { cancel() }}, "remote sudo "+command)
-		want(t, r, Stopped, "interrupted")
-		if strings.Contains(r.Message, "could not") {
-			t.Error(r.Message)
-		}
-		ended("cancel")
+	r, _ := s.run("remote sudo --timeout 3s " + stubborn)
+	want(t, r, TimedOut)
+	ended("timeout")
+	ctx, cancel := context.WithCancel(t.Context())
+	r = s.runWith(ctx, &events{onOutput: func(string) { cancel() }}, "remote sudo "+plain)
+	want(t, r, Stopped, "interrupted")
+	if strings.Contains(r.Message, "could not") {
+		t.Error(r.Message)
 	}
+	ended("cancel")
 	link := testnode.NewLink(t, s.node.Addr)
 	s.connectTo(s.node.TargetVia(link))
-	r := s.runWith(t.Context(), &events{onOutput: func(string) { link.Reset() }}, "remote sudo "+stubborn)
+	r = s.runWith(t.Context(), &events{onOutput: func(string) { link.Reset() }}, "remote sudo "+stubborn)
 	want(t, r, Error, "lost")
 	ended("lost link")
 	s.connectTo(s.node.Target())
@@ -109,13 +109,13 @@ func TestSudoWithoutPassword(t *testing.T) {
 		return
 	}
 	asked := 0
+	t.Parallel()
 	s := sudoSite(t, "never asked", &asked, allRules, "USER ALL=(ALL) NOPASSWD: ALL")
 	r, e := s.run("remote sudo id -u", "remote sudo cat")
 	want(t, r, OK)
 	if strings.Join(e.out, " ") != "0" || asked != 0 {
 		t.Errorf("%q %d", e.out, asked)
 	}
-	sudoKilled(t, s)
 }
 
 func TestSudoBlocked(t *testing.T) {
@@ -136,6 +136,7 @@ func TestSudoBlocked(t *testing.T) {
 		{"no sudo", "", []string{allRules}, nil, []testnode.Option{testnode.WithoutSudo()}, []string{"no sudo on the node"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			asked := 0
 			s := newSite(t, testnode.Start(t, append(c.options, testnode.WithSudo(c.rules...))...))
 			s.env.SudoPassword = c.ask
@@ -162,7 +163,7 @@ func TestSudoNarrowRule(t *testing.T) {
 		return
 	}
 	asked := 0
-	s := sudoSite(t, testnode.SudoPassword, &asked, "USER ALL=(root) /usr/bin/sleep 300, /usr/bin/id")
+	s := sudoSite(t, testnode.SudoPassword, &asked, "USER ALL=(root) /usr/bin/sleep 287, /usr/bin/id")
 	r, _ := s.run("remote sudo sleep 200")
 	want(t, r, Failed, "exit status 1")
 	want(t, first(s.run("remote sudo id -u")), OK)
@@ -171,13 +172,14 @@ func TestSudoNarrowRule(t *testing.T) {
 	go func() {
 		defer close(done)
 		defer cancel()
-		for pidOf("sleep 300", "0") == 0 && ctx.Err() == nil {
+		for pidOf("sleep 287", "0") == 0 && ctx.Err() == nil {
+			runtime.Gosched()
 		}
 	}()
-	r = s.runWith(ctx, &events{}, "remote sudo sleep 300")
+	r = s.runWith(ctx, &events{}, "remote sudo sleep 287")
 	<-done
 	want(t, r, Stopped)
-	until(t, "sleep has ended", func() bool { return pidOf("sleep 300", "0") == 0 })
+	until(t, "sleep has ended", func() bool { return pidOf("sleep 287", "0") == 0 })
 }
 
 // pidOf finds a process of a user whose whole command line it is; 0 when there is none.

@@ -59,6 +59,9 @@ look() {
 	# setuptools builds wheels by itself from 70.1 on; before that it needs the wheel package.
 	first_file "$wheels"/wheel-*.whl "$wheels"/setuptools-7[1-9].*.whl "$wheels"/setuptools-[89]?.*.whl ||
 		lack "$wheels/wheel-*.whl|python3-wheel-whl|python-wheel-wheel|-|-"
+	# Tests of steps that run as root log in as an ordinary user, who has to use it.
+	command -v sudo >/dev/null 2>&1 || lack 'sudo|sudo|sudo|sudo|sudo'
+	"$python" -c 'import docutils' 2>/dev/null || lack 'the docutils module of python3|python3-docutils|python3-docutils|python-docutils|py3-docutils'
 	# The race detector is linked by a C compiler.
 	command -v "${CC:-gcc}" >/dev/null 2>&1 || lack "${CC:-gcc}|gcc|gcc|gcc|gcc"
 	first_file /usr/include/stdlib.h || lack '/usr/include/stdlib.h|libc6-dev|glibc-devel|glibc|musl-dev'
