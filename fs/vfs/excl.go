@@ -40,6 +40,9 @@ type ExclusiveOptions struct {
 	// SpoolMax is how many bytes may wait to be sent before writers are slowed
 	// down to the link; 0 means 4 GiB.
 	SpoolMax int64
+	// CacheMax is how many bytes of local disk what was read or written may take,
+	// half of it each, to be read again; 0 means 1 GiB, less than 0 none.
+	CacheMax int64
 	// Log gets what happens to the link and what the node refuses; nil discards it.
 	Log *slog.Logger
 }
@@ -56,6 +59,7 @@ type Notifier interface {
 
 const (
 	defaultSpoolMax = 4 << 30
+	defaultCacheMax = 1 << 30
 
 	// A name and its attributes are true until we change them, so the kernel
 	// needs to ask only when it has forgotten.
@@ -113,8 +117,8 @@ type Exclusive struct {
 	memBytes   int64     // held by small files
 	memVain    time.Time // when a writer last waited in vain for room in them
 	cached     cache
-	kept       kept
 	ahead      ahead
+	order      order // of the folder that is read through
 	space      space
 
 	fence    error // why nothing may be changed: ErrLeaseLost
@@ -123,6 +127,9 @@ type Exclusive struct {
 	stats    counters
 
 	buffers sync.Pool // of *[]byte, for data on its way
+	reading *readBudget
+	fetched *readCache
+	next    *filesAhead
 }
 
 var _ FileSystem = (*Exclusive)(nil)
@@ -148,6 +155,10 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 	if o.SpoolMax == 0 {
 		o.SpoolMax = defaultSpoolMax
 	}
+	if o.CacheMax == 0 {
+		o.CacheMax = defaultCacheMax
+	}
+	o.CacheMax = max(o.CacheMax, 0)
 	sp, err := spool.Open(o.Spool)
 	if err != nil {
 		return nil, err
@@ -156,10 +167,12 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
 		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
-		budget: semaphore.NewWeighted(flyingBytes),
+		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
+	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
 	x.changed = sync.NewCond(&x.mu)
 	x.ctx, x.stop = context.WithCancel(context.Background())
+	x.next = newFilesAhead(x.ctx, x, x.fetched.room()/8)
 	x.link, err = connect(ctx, transportOptions{
 		dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log, check: x.reconnected,
 	})
@@ -325,10 +338,12 @@ func (x *Exclusive) Close() error {
 	x.mu.Unlock()
 	x.stop()
 	x.link.close()
+	x.next.wait()
+	x.closeReaders()
 	x.tasks.Wait()
+	err := x.fetched.close()
 	x.mu.Lock()
 	clean := x.marks.n == 0 && len(x.refused) == 0
-	err := x.kept.close()
 	x.mu.Unlock()
 	if clean {
 		return errors.Join(err, x.spool.Destroy())

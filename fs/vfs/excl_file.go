@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -13,13 +12,6 @@ import (
 type xfile struct {
 	n        *xnode
 	writable bool
-	reader   nodeReader
-}
-
-// nodeReader is a handle on the node for what is not local, opened when needed.
-type nodeReader struct {
-	mu   sync.Mutex // guards open; held while it is opened
-	open *openFile
 }
 
 func (x *Exclusive) file(h Handle) (*xfile, error) {
@@ -80,43 +72,50 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 		return 0, &Error{"read", "", err}
 	}
 	n := f.n
-	size := int64(n.attr.Size)
-	if off >= size || len(dest) == 0 {
+	for {
+		size := int64(n.attr.Size)
+		if off >= size || len(dest) == 0 {
+			x.mu.Unlock()
+			return 0, nil
+		}
+		dest = dest[:min(int64(len(dest)), size-off)]
+		parts := n.parts(off, off+int64(len(dest)))
 		x.mu.Unlock()
-		return 0, nil
-	}
-	dest = dest[:min(int64(len(dest)), size-off)]
-	if c, ok := x.keptOf(n); ok {
-		ok = x.readKept(n, c, dest, off)
-		x.mu.Unlock()
-		if ok {
+		hit := true
+		for _, p := range parts {
+			part := dest[p.Off-off : p.End-off]
+			switch p.from {
+			case fromSpool:
+				err = x.readLocal(n, part, p.Off)
+				if errors.Is(err, os.ErrNotExist) {
+					err = errMoved // forgotten meanwhile: the node has it
+				}
+			case fromNode:
+				var local bool
+				local, err = x.readNode(ctx, n, part, p.Off)
+				hit = hit && local
+			default:
+				clear(part)
+			}
+			if err != nil {
+				break
+			}
+		}
+		if err == nil {
+			x.link.metrics.data.count(hit)
 			return len(dest), nil
 		}
-		return x.Read(ctx, h, dest, off)
-	}
-	parts := n.parts(off, off+int64(len(dest)))
-	x.mu.Unlock()
-	for _, p := range parts {
-		part := dest[p.Off-off : p.End-off]
-		switch p.from {
-		case fromSpool:
-			err = x.readLocal(n, part, p.Off)
-		case fromNode:
-			err = x.readNode(ctx, f, part, p.Off)
-		default:
-			clear(part)
-		}
-		if errors.Is(err, os.ErrNotExist) && p.from == fromSpool {
-			return x.Read(ctx, h, dest, off) // forgotten meanwhile: the node has it
-		}
-		if err != nil {
-			x.mu.Lock()
+		x.mu.Lock()
+		if err != errMoved {
 			defer x.mu.Unlock()
 			return 0, &Error{"read", n.name(), err}
 		}
+		err = nil
 	}
-	return len(dest), nil
 }
+
+// errMoved says that content is not any more where it was to be read.
+var errMoved = errors.New("the content has moved")
 
 // Write implements [FileSystem]: into the spool, then into the journal, then it
 // is acknowledged.
@@ -264,14 +263,9 @@ func (x *Exclusive) Release(h Handle) {
 		}
 		x.cached.trim(x)
 	}
+	if n.opens == 0 && n.reader != nil {
+		x.closeReader(n)
+	}
 	x.reap(n)
 	x.mu.Unlock()
-	// Nobody waits for it, least of all the end of the mount.
-	x.tasks.Go(func() {
-		f.reader.mu.Lock()
-		defer f.reader.mu.Unlock()
-		if f.reader.open != nil {
-			closeHandles(x.link, f.reader.open, x.log)
-		}
-	})
 }

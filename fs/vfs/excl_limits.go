@@ -27,9 +27,6 @@ type slot struct {
 	bytes int64
 }
 
-// cacheMost is how much local data of files that are on the node is kept in the spool.
-const cacheMost = 1 << 30
-
 // add takes n, all of whose local data is on the node, into the cache; mu is held.
 func (c *cache) add(x *Exclusive, n *xnode) {
 	c.drop(n)
@@ -64,17 +61,19 @@ func (c *cache) trim(x *Exclusive) {
 			if n.opens == 0 && n.w == nil && !n.gate.busy {
 				data := n.wholeSmall()
 				x.dropData(n)
-				x.kept.put(x.o.Spool, n.ino, data)
+				if data != nil {
+					x.fetched.put(x.cacheFile(n), 0, data)
+				}
 			}
 		}
 	}
-	forget(&c.spooled, func() bool { return c.bytes > cacheMost })
+	forget(&c.spooled, func() bool { return c.bytes > x.o.CacheMax/2 })
 	forget(&c.small, func() bool { return x.memBytes > memKeep })
 }
 
 // clear forgets all data in the spool that nobody has open; mu is held.
 func (c *cache) clear(x *Exclusive) {
-	x.kept.free()
+	x.fetched.clear()
 	for e := c.spooled.Front(); e != nil; {
 		n := e.Value.(*xnode)
 		e = e.Next()

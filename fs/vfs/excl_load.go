@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/pkg/sftp"
@@ -65,62 +66,6 @@ func (n *xnode) name() string {
 	return "(removed)"
 }
 
-// readNode reads from the node what is not local. A connection that is lost is
-// waited for, and the file opened again.
-func (x *Exclusive) readNode(ctx context.Context, f *xfile, dest []byte, off int64) error {
-	for {
-		o, err := x.readHandle(ctx, f)
-		if err != nil {
-			return err
-		}
-		data, err := on(ctx, x.link, o.session, func() ([]byte, error) { return o.readAt(make([]byte, len(dest)), off) }, nil)
-		if err == nil && len(data) < len(dest) {
-			err = io.ErrUnexpectedEOF // somebody else has cut the file
-			return errors.Join(syscall.EIO, err)
-		}
-		if err == nil {
-			copy(dest, data)
-			return nil
-		}
-		if !isLost(err) || x.ctx.Err() != nil {
-			return err
-		}
-		o.session.conn.fail()
-	}
-}
-
-// readHandle is the file's handle on the node, opened if there is none on the
-// connection of now.
-func (x *Exclusive) readHandle(ctx context.Context, f *xfile) (*openFile, error) {
-	f.reader.mu.Lock()
-	defer f.reader.mu.Unlock()
-	if f.reader.open != nil && f.reader.open.usable() {
-		return f.reader.open, nil
-	}
-	ctx, done := patient(ctx)
-	defer done()
-	err := x.atPath(ctx, f.n, func(p string) (err error) {
-		f.reader.open, err = ask(ctx, x.link, func(s *session) (*openFile, error) {
-			remote, err := s.OpenFile(p, os.O_RDONLY)
-			return &openFile{path: p, session: s, remote: remote}, err
-		})
-		if err != nil {
-			f.reader.open = nil
-			return &Error{"open", p, err}
-		}
-		return nil
-	})
-	return f.reader.open, err
-}
-
-// closeHandles closes a handle on the node; one of a lost connection is closed already.
-func closeHandles(t *transport, f *openFile, log *slog.Logger) {
-	_, err := on(context.Background(), t, f.session, func() (struct{}, error) { return struct{}{}, f.remote.Close() }, nil)
-	if err != nil && f.usable() {
-		log.Warn("closing a file on the node failed", "path", f.path, "error", err)
-	}
-}
-
 // load lists a folder on the node and makes its children known.
 func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 	for {
@@ -156,6 +101,8 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 
 // merge makes a listing of the node the truth, but for what is to be sent; mu is held.
 func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
+	// So that inode numbers are in the order of names: programs read in either.
+	slices.SortFunc(names, func(a, b sftpwire.Name) int { return strings.Compare(a.Name, b.Name) })
 	seen := make(map[string]bool, len(names))
 	for _, entry := range names {
 		name := entry.Name
@@ -284,11 +231,11 @@ func (x *Exclusive) Drop() {
 	}
 	var inodes []Ino
 	var entries []entry
-	x.kept.begin()
 	for _, n := range x.nodes {
 		if n.isDir() && len(n.places) > 0 || n.ino == RootIno {
 			n.complete = false
 		}
+		x.forgetFetched(n)
 		if n.w == nil && len(n.places) > 0 {
 			n.stale = true
 			if n.data != nil && n.data.dirty.Empty() && n.data.flying.Empty() && n.opens == 0 {

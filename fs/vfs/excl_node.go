@@ -44,6 +44,10 @@ type xnode struct {
 	generation uint64 // of the journal that tells of it
 	learnt     bool   // the node has changed it since
 	sentAs     uint64 // which of all sends was the last of its content or attributes
+
+	fetched *cachedFile // what is kept of its content on the node; nil: nothing
+	whole   *wholeFetch // of a small file that is being fetched
+	reader  *nodeReader // of its content on the node, while it is open
 }
 
 // attrMask says which attributes are to be sent.
@@ -252,7 +256,7 @@ func (x *Exclusive) nothingDirty(n *xnode) {
 
 // dropData forgets a file's local data, which nobody needs any more; mu is held.
 func (x *Exclusive) dropData(n *xnode) {
-	delete(x.kept.copies, n.ino)
+	x.forgetFetched(n)
 	if n.data == nil {
 		return
 	}

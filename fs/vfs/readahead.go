@@ -299,6 +299,11 @@ func (r *readAhead) Invalidate(off, n int64) {
 	}
 	r.budget.mu.Lock()
 	defer r.budget.mu.Unlock()
+	r.invalidate(off, end)
+}
+
+// invalidate is Invalidate; budget.mu is held.
+func (r *readAhead) invalidate(off, end int64) {
 	for _, s := range slices.Clone(r.within(off, end)) {
 		r.remove(s)
 		if s.refs == 0 && s.arrived {
@@ -317,9 +322,9 @@ func (r *readAhead) Invalidate(off, n int64) {
 // Close ends the requests that are under way and drops all; it does not wait for
 // them (see readBudget.close).
 func (r *readAhead) Close() {
-	r.Invalidate(0, -1)
 	r.budget.mu.Lock()
 	r.closed = true
+	r.invalidate(0, 1<<63-1)
 	r.budget.mu.Unlock()
 	r.stop()
 }

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -113,6 +114,41 @@ func once[T any](ctx context.Context, t *transport, request func(s *session) (T,
 	v, err := on(ctx, t, s, func() (T, error) { return request(s) }, late)
 	if isLost(err) {
 		c.fail()
+	}
+	return v, err
+}
+
+// answered waits for the reply to a request that was sent over connection c, until
+// ctx ends, or the link has been silent for the timeout.
+func answered[T any](ctx context.Context, t *transport, c *connection, wait func(context.Context) (T, error)) (T, error) {
+	if t.timeout == 0 {
+		return wait(ctx)
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var mu sync.Mutex // guards timer and over
+	var timer *time.Timer
+	over := false
+	mu.Lock()
+	timer = time.AfterFunc(t.timeout, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if left := t.timeout - c.silence(); over {
+			return
+		} else if left > 0 {
+			timer.Reset(left)
+			return
+		}
+		end(fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded))
+	})
+	mu.Unlock()
+	v, err := wait(ctx)
+	mu.Lock()
+	over = true
+	timer.Stop()
+	mu.Unlock()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
 	return v, err
 }

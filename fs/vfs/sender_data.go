@@ -211,7 +211,10 @@ func (x *Exclusive) contentEnded(a *action, content *work, rounds []round, err e
 		}
 		d.flying.Clear()
 		if d.dirty.Empty() && !d.cut {
-			d.base = int64(rounds[len(rounds)-1].attr.Size) // it may have grown here since
+			if size := int64(rounds[len(rounds)-1].attr.Size); size != d.base { // it may have grown here since
+				x.forgetFetched(n)
+				d.base = size
+			}
 			x.cached.add(x, n)
 		}
 	}

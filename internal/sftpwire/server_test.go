@@ -3,9 +3,11 @@ package sftpwire_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -147,5 +149,42 @@ func common(t *testing.T, s *sftpwire.Session, home string) {
 	var status *sftpwire.StatusError
 	if err := s.Setstat(t.Context(), file, all, false); !errors.As(err, &status) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("setstat of nothing: %v", err)
+	}
+}
+
+// Reads that were sent one behind the other, on a real server.
+func TestReadServer(t *testing.T) {
+	n := testnode.Start(t)
+	s := open(t, n.Target())
+	ctx := t.Context()
+	content := strings.Repeat("0123456789", 20_000)
+	h, err := s.Open(ctx, filepath.Join(n.Home, "file"), sftpwire.FlagRead|sftpwire.FlagWrite|sftpwire.FlagCreate, sftpwire.Attrs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(h, 0, []byte(content)).Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var requests []sftpwire.ReadRequest
+	const part = 30_000
+	for off := 0; off < len(content); off += part {
+		requests = append(requests, s.SendRead(h, uint64(off), part))
+	}
+	var got strings.Builder
+	for _, r := range requests {
+		b, err := r.Wait(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Write(b)
+	}
+	if got.String() != content {
+		t.Errorf("read %d bytes, not what was written", got.Len())
+	}
+	if _, err := s.SendRead(h, uint64(len(content)), 1).Wait(ctx); err != io.EOF {
+		t.Errorf("behind the end: %v, want EOF", err)
+	}
+	if err := s.CloseHandle(h).Wait(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
