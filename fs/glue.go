@@ -10,18 +10,19 @@ import (
 	"bundlefs/fs/vfs"
 )
 
-// glue translates the kernel's requests to a vfs.FileSystem. It holds no state.
+// glue translates the kernel's requests to a vfs.FileSystem. It holds no state but counters.
 type glue struct {
 	fuse.RawFileSystem // what is not here answers ENOSYS, which the kernel remembers
 	files              vfs.FileSystem
 	log                *slog.Logger
 	gone               <-chan struct{} // closed when the kernel has ended the mount
+	times              *latencies
 }
 
 var _ fuse.RawFileSystem = (*glue)(nil)
 
 func newGlue(files vfs.FileSystem, log *slog.Logger, gone <-chan struct{}) *glue {
-	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, gone: gone}
+	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, gone: gone, times: new(latencies)}
 }
 
 func (g *glue) String() string { return "bundlefs" }

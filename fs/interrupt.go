@@ -49,7 +49,8 @@ func (g *glue) request(cancel <-chan struct{}, h *fuse.InHeader) (ctx context.Co
 		Context: context.Background(), cancel: cancel, gone: g.gone, thread: h.Pid,
 		done: make(chan struct{}), answered: make(chan struct{}),
 	}
-	return c, func() { close(c.answered) }
+	start := time.Now()
+	return c, func() { g.times.add(h.Opcode, time.Since(start)); close(c.answered) }
 }
 
 // Done implements [context.Context]. Only who asks makes somebody watch.

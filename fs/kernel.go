@@ -13,14 +13,15 @@ import (
 	"bundlefs/internal/mountpoint"
 )
 
-// maxRequest is the data of one request of the kernel, in bytes: as much as it
+// MostRequest is the data of one request of the kernel, in bytes: as much as it
 // takes without being tuned.
-const maxRequest = 1 << 20
+const MostRequest = 1 << 20
 
 // kernelOptions are the options of a mount as the kernel and fusermount3 take them.
 type kernelOptions struct {
 	source, subtype string
 	allowOther      bool
+	maxRead         int      // bytes
 	words           []string // "ro", "noexec", "default_permissions" …
 }
 
@@ -31,7 +32,7 @@ func mountKernel(dir string, o kernelOptions) (fd int, err error) {
 	if o.allowOther {
 		words = append(words, "allow_other")
 	}
-	words = append(words, fmt.Sprintf("max_read=%d", maxRequest))
+	words = append(words, fmt.Sprintf("max_read=%d", o.maxRead))
 	if os.Geteuid() == 0 {
 		return mountDirectly(dir, o, words)
 	}

@@ -23,6 +23,7 @@ type Server struct {
 	files      vfs.FileSystem
 	mountpoint string        // absolute, without symlinks
 	done       chan struct{} // closed when the kernel has let go
+	times      *latencies
 
 	closing sync.Once
 }
@@ -40,8 +41,10 @@ func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount point %s: %w", dir, err)
 	}
-	files, err := newFiles(ctx, o)
-	if err != nil {
+	var files vfs.FileSystem
+	if o.DelayConnect && o.Exclusive == nil {
+		files = newDelayed(func(ctx context.Context) (vfs.FileSystem, error) { return newFiles(ctx, o) })
+	} else if files, err = newFiles(ctx, o); err != nil {
 		return nil, err
 	}
 	s, err := serve(abs, files, o)
@@ -78,6 +81,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	}
 	fd, err := mountKernel(dir, kernelOptions{
 		source: o.Name, subtype: subtype, allowOther: o.AllowOther || o.AllowRoot, words: mountOptions(o),
+		maxRead: atMost(o.MaxRead),
 	})
 	if err != nil {
 		return nil, err
@@ -87,13 +91,17 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		unix.Close(fd)
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
-	var raw fuse.RawFileSystem = newGlue(files, o.Log, gone)
+	glue := newGlue(files, o.Log, gone)
+	var raw fuse.RawFileSystem = glue
 	if o.AllowRoot && !o.AllowOther {
 		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}
 	}
 	kernel, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		MaxWrite:             maxRequest,
-		MaxReadAhead:         maxRequest,
+		MaxWrite:     atMost(o.MaxWrite),
+		MaxReadAhead: atMost(o.MaxRead),
+		SyncRead:     o.NoReadahead,
+		// In exclusive mode an answer may have to wait until the kernel has dropped something.
+		SingleThreaded:       o.SingleThreaded && o.Exclusive == nil,
 		MaxBackground:        64,
 		DisableXAttrs:        true,
 		Debug:                o.Debug,
@@ -109,13 +117,21 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if x, ok := files.(*vfs.Exclusive); ok {
 		x.SetNotifier(kernelNotifier{kernel})
 	}
-	s := &Server{files: files, mountpoint: dir, done: make(chan struct{})}
+	s := &Server{files: files, mountpoint: dir, done: make(chan struct{}), times: glue.times}
 	go func() {
 		defer close(s.done)
 		kernel.Serve()
 		served()
 	}()
 	return s, nil
+}
+
+// atMost is a limit to the bytes of a request.
+func atMost(given int) int {
+	if given <= 0 {
+		return MostRequest
+	}
+	return min(given, MostRequest)
 }
 
 // mountOptions are the options that go to the kernel or to fusermount3.
@@ -175,6 +191,12 @@ func (s *Server) Close() error {
 
 // Status tells the state of the mount.
 func (s *Server) Status() Status { return s.files.Status() }
+
+// Ping measures the round-trip time for Status.
+func (s *Server) Ping(ctx context.Context) { s.files.Ping(ctx) }
+
+// Operations tells of the requests that the kernel has made.
+func (s *Server) Operations() []Operation { return s.times.read() }
 
 // Sync is the barrier: it returns when all that was acknowledged before is on the
 // node. progress may be nil.

@@ -1,7 +1,9 @@
 // Bundlefs mounts a folder of a node over SSH:
 //
 //	bundlefs [user@]host:[dir] MOUNTPOINT [-o OPTION,…] [-p PORT] [-F CONFIG] [-f] [-d]
-//	bundlefs status|sync|unmount MOUNTPOINT [--json]
+//	bundlefs status|sync|retry|discard|unmount MOUNTPOINT [--json]
+//
+// Under the name mount.bundlefs it is what mount(8) calls for lines of /etc/fstab.
 //
 // See bundlefs -h, and package bundlefs/internal/mountprog for how it works.
 package main
@@ -14,5 +16,5 @@ import (
 )
 
 func main() {
-	os.Exit(mountprog.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(mountprog.Run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }

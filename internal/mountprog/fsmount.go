@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"bundlefs/fs"
 	"bundlefs/internal/lease"
-	"bundlefs/internal/remote"
 )
 
 // Defaults of the kernel's caches: what is changed on the node shows within a second.
@@ -24,34 +24,35 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) 
 	if err != nil {
 		return nil, err
 	}
-	return fs.Mount(ctx, m.mountpoint, fs.Options{
-		Dial: func(ctx context.Context) (fs.Conn, error) {
-			c, err := remote.Dial(ctx, m.target, remote.Options{Prompt: prompts.prompter(), Log: log.Logger})
-			if err != nil {
-				return nil, err // not c, which would be an interface that is not nil
-			}
-			return c, nil
-		},
-		Root:               m.source.dir,
-		Name:               m.fsname,
-		EntryTimeout:       or(m.entryTimeout, defaultEntryTimeout),
-		AttrTimeout:        or(m.attrTimeout, defaultAttrTimeout),
-		NegativeTimeout:    or(m.negativeTimeout, 0),
-		ReadOnly:           m.readOnly,
-		AllowOther:         m.allowOther,
-		AllowRoot:          m.allowRoot,
-		DefaultPermissions: m.defaultPermissions,
-		UID:                m.uid,
-		GID:                m.gid,
-		Umask:              m.umask,
-		Sessions:           m.sessions,
-		Timeout:            requestTimeout(m.timeout),
-		Exclusive:          exclusive,
-		MountOptions:       m.kernelOptions(),
-		Subtype:            m.subtype,
-		Debug:              m.debug,
-		Log:                log.Logger,
-	})
+	o := m.fs
+	if o.Dial, err = m.dialer(prompts, log.Logger); err != nil {
+		return nil, err
+	}
+	o.Root = m.root()
+	o.Name = m.fsname
+	o.EntryTimeout = or(m.entryTimeout, defaultEntryTimeout)
+	o.AttrTimeout = or(m.attrTimeout, defaultAttrTimeout)
+	o.NegativeTimeout = or(m.negativeTimeout, 0)
+	o.ReadOnly, o.AllowOther, o.AllowRoot, o.DefaultPermissions = m.readOnly, m.allowOther, m.allowRoot, m.defaultPermissions
+	o.UID, o.GID, o.Umask = m.uid, m.gid, m.umask
+	o.Sessions = m.sessions
+	o.Timeout = requestTimeout(m.timeout)
+	o.Exclusive = exclusive
+	o.MountOptions = m.kernelOptions()
+	o.Subtype = m.subtype
+	o.Debug, o.Log = m.debug, log.Logger
+	return fs.Mount(ctx, m.mountpoint, o)
+}
+
+// root is the folder on the node.
+func (m *mountConfig) root() string {
+	if m.subdir == "" {
+		return m.source.dir
+	}
+	if m.source.dir == "" {
+		return strings.TrimLeft(m.subdir, "/")
+	}
+	return strings.TrimRight(m.source.dir, "/") + "/" + strings.TrimLeft(m.subdir, "/")
 }
 
 // exclusiveMode is the mode of -o exclusive, nil without.

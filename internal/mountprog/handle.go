@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"bundlefs/fs"
 	"bundlefs/internal/control"
@@ -21,6 +22,7 @@ type report struct {
 	PID        int    `json:"pid"`
 	Version    string `json:"version"`
 	fs.Status
+	Operations []fs.Operation `json:"operations,omitempty"`
 }
 
 // Handle answers the control socket (control.Handler). The requests:
@@ -46,7 +48,8 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 	}
 	switch op {
 	case "status":
-		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status()}, nil
+		s.ping(ctx, server)
+		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status(), server.Operations()}, nil
 	case "sync":
 		return struct{}{}, barrier()
 	case "unmount":
@@ -87,6 +90,16 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		return map[string]int{"changes": changes}, err
 	}
 	return nil, &control.UnknownOpError{Op: op}
+}
+
+// pingTime is how long status waits for the node. With a link that is down it tells what was
+// measured before.
+const pingTime = 2 * time.Second
+
+func (s *serving) ping(ctx context.Context, server *fs.Server) {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	server.Ping(ctx)
 }
 
 // advise adds to the error of a barrier what can be done about it.

@@ -31,8 +31,15 @@ func newLogger(m *mountConfig, stderr io.Writer) (*logger, error) {
 		l.file, l.to = f, f
 	}
 	level := slog.LevelWarn
-	if m.debug {
+	switch {
+	case m.debug:
 		level = slog.LevelDebug
+	case m.logLevel != "":
+		if err := level.UnmarshalText([]byte(m.logLevel)); err != nil {
+			return nil, fmt.Errorf("loglevel: %w", err)
+		}
+	case m.verbose:
+		level = slog.LevelInfo
 	}
 	l.Logger = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level, ReplaceAttr: l.dropTime}))
 	return l, nil

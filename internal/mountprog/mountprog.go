@@ -59,6 +59,8 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case cmd.version:
 		fmt.Fprintln(stdout, "bundlefs", version.String())
 		return ExitOK
+	case cmd.fake:
+		return ExitOK
 	case cmd.ask != "":
 		err = ask(ctx, cmd, stdout, stderr)
 	case ready == nil && !cmd.mount.foreground:

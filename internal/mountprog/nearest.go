@@ -1,13 +1,18 @@
 package mountprog
 
-import "bundlefs/internal/nearest"
+import (
+	"slices"
+
+	"bundlefs/internal/nearest"
+)
 
 // unknownOption is the error for a word of -o that is none, and names what was likely meant.
 func unknownOption(name string) error {
-	known := append([]string(nil), sshWords...)
+	var known []string
 	for _, o := range options {
-		known = append(known, o.name)
+		known = append(append(known, o.name), o.also...)
 	}
+	known = slices.Concat(known, sshWords, sshIgnored, sshOthers)
 	if best := nearest.Word(name, known); best != "" {
 		return fail("bundlefs -h lists the options", "unknown option %q: did you mean %s", name, best)
 	}

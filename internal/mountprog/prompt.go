@@ -2,7 +2,10 @@ package mountprog
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"bundlefs/internal/remote"
@@ -76,6 +79,45 @@ func (p *memory) Confirm(prompt string) (bool, error) {
 		return false, errForgotten
 	}
 	return terminal.Confirm(prompt)
+}
+
+// stdinPassword answers each question for a password with the one that came on standard input.
+type stdinPassword struct{ password string }
+
+// maxPassword bounds a password, in bytes.
+const maxPassword = 4096
+
+// passwordFrom reads the first line of a file. It reads no further.
+func passwordFrom(f *os.File) (remote.Prompter, error) {
+	line := make([]byte, 0, maxPassword)
+	defer func() { clear(line[:cap(line)]) }()
+	for one := make([]byte, 1); ; {
+		n, err := f.Read(one)
+		switch {
+		case n == 1 && one[0] == '\n', n == 0 && errors.Is(err, io.EOF):
+			if len(line) == 0 {
+				return nil, fail("give the password as the first line", "password_stdin: standard input has no password")
+			}
+			return &stdinPassword{string(line)}, nil
+		case n == 0 && err != nil:
+			return nil, fmt.Errorf("password_stdin: %w", err)
+		case len(line) == maxPassword:
+			return nil, errors.New("password_stdin: the first line is too long for a password")
+		case n == 1:
+			line = append(line, one[0])
+		}
+	}
+}
+
+func (p *stdinPassword) Secret(prompt string) (string, error) {
+	if strings.Contains(strings.ToLower(prompt), "passphrase") {
+		return "", errors.New("the password of standard input is not for keys")
+	}
+	return p.password, nil
+}
+
+func (*stdinPassword) Confirm(string) (bool, error) {
+	return false, errors.New("nobody can be asked with password_stdin")
 }
 
 // terminalState is how the terminal was before anything was asked on it. A signal may come

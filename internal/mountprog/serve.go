@@ -24,6 +24,7 @@ const signalBarrier = 30 * time.Second
 type serving struct {
 	cfg      *mountConfig
 	log      *logger
+	say      *messages
 	ctl      *control.Server
 	cover    *mountpoint.Cover // nil when the folder underneath could not be noted
 	server   atomic.Pointer[fs.Server]
@@ -33,6 +34,12 @@ type serving struct {
 // serve mounts, and returns when the mount has ended. ready is the pipe to the parent, nil in
 // the foreground.
 func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) error {
+	if err := m.become(); err != nil {
+		return err
+	}
+	if err := m.readIDMaps(); err != nil {
+		return err
+	}
 	log, err := newLogger(m, say.w)
 	if err != nil {
 		return err
@@ -46,7 +53,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		defer signal.Stop(signals)
 	} // else the process ends with the mount, and a second signal, which the parent passes on, must not kill it before it has said how
 
-	s := &serving{cfg: m, log: log, finished: make(chan struct{})}
+	s := &serving{cfg: m, log: log, say: say, finished: make(chan struct{})}
 	// Taken first: of two bundlefs for one folder, the second stops here.
 	if s.ctl, err = control.Listen(m.mountpoint, s); errors.Is(err, control.ErrMounted) {
 		return fail("bundlefs status "+m.mountpoint+" tells about it, bundlefs unmount "+m.mountpoint+" ends it", "%w by bundlefs", err)
@@ -88,7 +95,15 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
 	if s.cover, err = mountpoint.NewCover(s.cfg.mountpoint); err != nil {
 		s.log.Warn("the folder under the mount stays writable", "error", err)
 	}
-	prompts := &memory{terminal: remote.TerminalPrompter()}
+	prompts := &memory{terminal: remote.UserPrompter()}
+	if s.cfg.passwordStdin {
+		if prompts.terminal, err = passwordFrom(os.Stdin); err != nil {
+			return errors.Join(err, s.uncover())
+		}
+	}
+	for _, note := range s.cfg.notes {
+		s.say.note("%s", note)
+	}
 	server, err := mountFS(ctx, s.cfg, prompts, s.log)
 	close(mounted)
 	<-watched
@@ -101,7 +116,9 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
 		}
 		return errors.Join(err, s.uncover())
 	}
-	prompts.leave()
+	if !s.cfg.foreground || !s.cfg.fs.DelayConnect { // in the foreground, the terminal stays
+		prompts.leave()
+	}
 	s.server.Store(server)
 	if s.cover != nil {
 		if err := s.cover.Protect(); err != nil {
@@ -147,11 +164,14 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 		}
 	}
 	signalled := 0
-	done := ctx.Done()
+	done, ended := ctx.Done(), s.cfg.ended
 	for {
 		select {
 		case <-done:
 			done = nil
+			begin()
+		case <-ended: // there is no way back to the server
+			ended = nil
 			begin()
 		case <-signals:
 			if signalled++; signalled > 1 {

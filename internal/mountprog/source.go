@@ -52,7 +52,10 @@ func parseSource(text string) (source, error) {
 		}
 	}
 	switch {
+	case s.host == "" && s.user == "" && !strings.HasPrefix(text, "@"):
+		return bad("the host is empty") // which passive allows
 	case s.host == "":
+		s.host = "?"
 		return bad("the host is empty")
 	case strings.HasPrefix(s.host, "-"), strings.HasPrefix(s.user, "-"):
 		return bad("a host or user name must not begin with '-'")

@@ -1,0 +1,200 @@
+package mountprog
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+)
+
+// What the options of the table do with their values.
+
+func ignore(*mountConfig, string) error { return nil }
+
+func on(field func(*mountConfig) *bool) func(*mountConfig, string) error {
+	return func(m *mountConfig, _ string) error { *field(m) = true; return nil }
+}
+
+func off(field func(*mountConfig) *bool) func(*mountConfig, string) error {
+	return func(m *mountConfig, _ string) error { *field(m) = false; return nil }
+}
+
+func yesNo(field func(*mountConfig) **bool) func(*mountConfig, string) error {
+	return func(m *mountConfig, v string) error {
+		if v != "yes" && v != "no" {
+			return fmt.Errorf("%q is not yes or no", v)
+		}
+		yes := v == "yes"
+		*field(m) = &yes
+		return nil
+	}
+}
+
+func oneOf(field func(*mountConfig) *string, values ...string) func(*mountConfig, string) error {
+	return func(m *mountConfig, v string) error {
+		if !slices.Contains(values, v) {
+			return fail("choose one of "+strings.Join(values, ", "), "%q is not a value it can have", v)
+		}
+		*field(m) = v
+		return nil
+	}
+}
+
+func contain(yes bool) func(*mountConfig, string) error {
+	return func(m *mountConfig, _ string) error { m.fs.ContainSymlinks = &yes; return nil }
+}
+
+func (m *mountConfig) setPort(value string) error { return number(&m.target.Port, value, 1, 65535) }
+
+func (m *mountConfig) setSSHCommand(value string) error {
+	words, err := shellquote.Split(value)
+	if err != nil {
+		return fmt.Errorf("split it into words: %w", err)
+	}
+	if len(words) == 0 {
+		return fmt.Errorf("it needs a value")
+	}
+	m.sshCommand = words
+	return nil
+}
+
+func (m *mountConfig) setCompression(value string) error {
+	switch value {
+	case "yes", "no":
+		m.compression = value
+		return nil
+	}
+	return fmt.Errorf("%q is not yes or no", value)
+}
+
+func sshProtocol(_ *mountConfig, v string) error {
+	if v != "2" {
+		return fail("leave the option out", "version %q of SSH is not supported, only 2 is", v)
+	}
+	return nil
+}
+
+// workarounds are those of sshfs; true are those that do something here.
+var workarounds = map[string]bool{
+	"none": false, "rename": true, "renamexdev": true, "createmode": true,
+	"truncate": false, "fstat": false, "buflimit": false, "nodelay": false, "nodelaysrv": false, "all": false,
+}
+
+func (m *mountConfig) setWorkarounds(value string) error {
+	for word := range strings.SplitSeq(value, ":") {
+		not := false
+		effect, known := workarounds[word]
+		if !known {
+			var positive string
+			if positive, not = strings.CutPrefix(word, "no"); not {
+				effect, known = workarounds[positive]
+				word = positive
+			}
+		}
+		switch {
+		case !known:
+			return fail("bundlefs -h lists them", "unknown workaround %q", word)
+		case word == "none":
+			m.fs.Workarounds = nil
+		case word == "all" && !not:
+			m.fs.Workarounds = []string{"rename", "renamexdev", "createmode"}
+		case not:
+			m.fs.Workarounds = slices.DeleteFunc(m.fs.Workarounds, func(w string) bool { return w == word })
+		case effect && !slices.Contains(m.fs.Workarounds, word):
+			m.fs.Workarounds = append(m.fs.Workarounds, word)
+		}
+	}
+	return nil
+}
+
+func modules(_ *mountConfig, v string) error {
+	for module := range strings.SplitSeq(v, ":") {
+		if module != "subdir" {
+			return fail("leave the option out", "there is no module %q", module)
+		}
+	}
+	return nil
+}
+
+func utf8Only(_ *mountConfig, v string) error {
+	if !strings.EqualFold(v, "UTF-8") && !strings.EqualFold(v, "UTF8") {
+		return fail("leave the option out", "names of files are passed on as they are, and not converted from or to %s", v)
+	}
+	return nil
+}
+
+func nonEmpty(v string) error {
+	if v == "" {
+		return fmt.Errorf("it needs a value")
+	}
+	return nil
+}
+
+func number(to *int, v string, low, high int) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < low || n > high {
+		return fmt.Errorf("%q is not a number from %d to %d", v, low, high)
+	}
+	*to = n
+	return nil
+}
+
+func id(to **uint32, v string) error {
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil || n == 1<<32-1 {
+		return fail("id -u NAME tells a user's number, getent group NAME a group's", "%q is not a numeric id", v)
+	}
+	u := uint32(n)
+	*to = &u
+	return nil
+}
+
+func umask(to **uint32, v string) error {
+	n, err := strconv.ParseUint(v, 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("%q is not an octal number from 0 to 777", v)
+	}
+	u := uint32(n)
+	*to = &u
+	return nil
+}
+
+// seconds reads a number of seconds, which may have a fraction.
+func seconds(to **time.Duration, v string) error {
+	n, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(n >= 0 && n <= 1e9) {
+		return fmt.Errorf("%q is not a number of seconds", v)
+	}
+	d := time.Duration(n * float64(time.Second))
+	*to = &d
+	return nil
+}
+
+func spoolMax(m *mountConfig, v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%q is not a number of bytes", v)
+	}
+	m.spoolMax = n
+	return nil
+}
+
+// path makes v absolute, since the program leaves its folder; package remote expands ~.
+func path(to *string, v string) error {
+	if err := nonEmpty(v); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(v, "~") {
+		abs, err := filepath.Abs(v)
+		if err != nil {
+			return err
+		}
+		v = abs
+	}
+	*to = v
+	return nil
+}
