@@ -125,16 +125,12 @@ func copyResult(ctx context.Context, err error) Result {
 func (o copyOp) list(ctx context.Context, dir string) (list []delivery, folders []string, r Result) {
 	from := map[string]string{} // path in the bundle → source
 	for _, glob := range o.globs {
-		pattern := glob
-		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(quoteMeta(dir), pattern)
-		}
-		found, err := filepath.Glob(pattern)
+		found, err := globIn(dir, glob)
 		if err != nil {
-			return nil, nil, failed("", "glob %s: %v", glob, err)
+			return nil, nil, failed("", "%v", err)
 		}
 		if len(found) == 0 {
-			return nil, nil, failed("build the artifact, or correct the glob; it is relative to "+dir, "nothing matches %s", glob)
+			return nil, nil, nothingMatches(dir, glob)
 		}
 		for _, source := range found {
 			files, dirs, err := walk(ctx, source, path.Join(o.to, filepath.Base(source)))

@@ -43,6 +43,7 @@ var kinds = map[string]kind{
 	"unmount": {hosts: []Host{Local}, parse: parseUnmount, usage: "unmount"},
 	"sync":    {hosts: []Host{Local}, parse: parseSync, usage: "sync"},
 	"copy":    {hosts: []Host{Local}, parse: parseCopy, options: map[string]bool{"--to": true}, usage: "copy GLOB… [--to DIR]"},
+	"wheel":   {hosts: []Host{Local}, parse: parseWheel, options: map[string]bool{"--to": true}, usage: "wheel GLOB… [--to DIR]"},
 	"verify":  {hosts: []Host{Remote}, parse: parseVerify, options: map[string]bool{"--strict": false}, usage: "verify [--strict]"},
 	"venv": {hosts: []Host{Remote}, parse: parseVenv, options: map[string]bool{"--with-pip": false, "--keep": false, "--clear": false},
 		usage: "venv [--with-pip] [--keep | --clear]"},

@@ -68,6 +68,10 @@ func (r Requirement) String() string {
 	return s + r.Spec
 }
 
+// Admits tells whether a version is one of those asked for; what cannot be
+// understood is.
+func (r Requirement) Admits(version string) bool { return admits(r.Spec, version) }
+
 // admits tells whether a version is one of those asked for. What cannot be
 // understood is admitted, and so are pre-releases: pip may take them, too.
 func admits(spec, version string) bool {
