@@ -17,7 +17,7 @@ import (
 	"bundlefs/internal/remote"
 )
 
-//go:embed agent.py agent_process.py step_*.py
+//go:embed agent.py agent_process.py agent_python.py step_*.py
 var programs embed.FS
 
 // bootstrap is what the node's python is started with: it reads the agent, of
@@ -95,7 +95,8 @@ func startAgent(ctx context.Context, client *remote.Client, python string, log *
 	return a, nil
 }
 
-// modulesFrame is the frame with the steps' parts of the agent.
+// modulesFrame is the frame with the steps' parts of the agent. They are loaded in
+// the order of their names, so that one can import those before it.
 func modulesFrame() ([]byte, error) {
 	entries, err := programs.ReadDir(".")
 	if err != nil {
@@ -250,6 +251,8 @@ func (a *agent) call(ctx context.Context, request map[string]any, secret []byte,
 			case f.ID != a.last:
 			case f.Status != nil:
 				return f, nil
+			case f.Test != nil:
+				t.test(f.Test)
 			case f.Progress != nil:
 				t.progress(Progress{What: visible(f.Progress.What), Done: f.Progress.Done, Total: f.Progress.Total, Unit: visible(f.Progress.Unit)})
 			default:

@@ -149,6 +149,15 @@ class Task:
         env.update(self.request.get("env") or {})
         return env
 
+    def in_venv(self, env):
+        """The same environment with the venv first on PATH."""
+        if self.request.get("venv"):
+            venv = self.path("venv")
+            env["PATH"] = os.path.join(venv, "bin") + os.pathsep + env.get("PATH", os.defpath)
+            if os.path.exists(os.path.join(venv, "pyvenv.cfg")):
+                env["VIRTUAL_ENV"] = venv
+        return env
+
     def run(self, argv, cwd, env, stdin=None, watch=None, events=None, start=None):
         """Runs a command with its output streamed; gives its return code, negative for a signal.
 

@@ -191,10 +191,10 @@ class Process:
             waiter.start()
             limit = None
             while open_pipes or owed is None:
-                events = selector.select(None if owed is None else LINGER)
-                if owed is not None and not any(owed.values()) and (not events or time.monotonic() > limit):
+                ready = selector.select(None if owed is None else LINGER)
+                if owed is not None and not any(owed.values()) and (not ready or time.monotonic() > limit):
                     break  # a child keeps the output open: not ours to wait for
-                for key, _ in events:
+                for key, _ in ready:
                     if key.fd == ended:
                         selector.unregister(ended)
                         owed = {fd: readable(fd) for fd in open_pipes}

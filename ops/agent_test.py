@@ -21,7 +21,7 @@ sys.path.insert(0, HERE)
 import agent  # noqa: E402
 import agent_process  # noqa: E402
 
-PARTS = [os.path.join(HERE, "agent_process.py")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
+PARTS = [os.path.join(HERE, "agent_%s.py" % part) for part in ("process", "python")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
 BOOT = ('import sys; stdin = sys.stdin.buffer; exec(compile(stdin.read(int(sys.argv[2])), "agent.py", "exec")); '
         'main(stdin, sys.argv[1])')
 
@@ -133,7 +133,7 @@ class AgentCase(unittest.TestCase):
 
 class Syntax(unittest.TestCase):
     def sources(self):
-        for file in [os.path.join(HERE, "agent.py")] + PARTS:
+        for file in [os.path.join(HERE, "agent.py")] + PARTS + glob.glob(os.path.join(HERE, "conc_*.py")):
             with self.subTest(file):
                 yield read(file)
 
@@ -145,8 +145,8 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_process base64 errno fcntl glob hashlib json linecache lzma os queue re select selectors shutil signal stat
-            struct subprocess sys tarfile termios threading time traceback types zipfile zlib""".split())
+        allowed = set("""agent agent_python agent_process base64 conc_child difflib errno faulthandler fcntl glob hashlib importlib inspect json linecache lzma os pkgutil queue re select selectors shutil signal stat
+            struct subprocess sys tarfile tempfile termios threading time traceback types unittest zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Import):

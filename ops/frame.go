@@ -32,11 +32,15 @@ type frame struct {
 		Unit  string `json:"unit"`
 	} `json:"progress"`
 
+	Test *childTest `json:"test"`
+
 	Status  *Status `json:"status"` // in the last frame of a request only
 	Message string  `json:"message"`
 	Hint    string  `json:"hint"`
 	Code    *int    `json:"code"`
 	Trace   string  `json:"trace"`
+	// Returned: the status is what the application's code returned.
+	Returned bool `json:"returned"`
 
 	Data json.RawMessage `json:"data"` // what was asked for, of a request that is no step
 }

@@ -225,7 +225,7 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	if f.Trace != "" {
 		t.trace(f.Trace)
 	}
-	if r.Status == Stopped || r.Status == TimedOut || ctx.Err() != nil && r.Status != OK {
+	if !f.Returned && (r.Status == Stopped || r.Status == TimedOut) || ctx.Err() != nil && r.Status != OK {
 		return ended(ctx, r)
 	}
 	if v != nil && r.Status == OK {

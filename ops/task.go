@@ -26,10 +26,15 @@ func (t *task) output(stream Stream, lines []string) {
 	for _, line := range lines {
 		line = visible(line)
 		t.work.sink.Output(*t.step, stream, line)
-		t.kept = append(t.kept, line)
-		if len(t.kept) >= 2*maxTail {
-			t.kept = append(t.kept[:0], t.kept[len(t.kept)-maxTail:]...)
-		}
+		t.keep(line)
+	}
+}
+
+// keep is called with mu held.
+func (t *task) keep(lines ...string) {
+	t.kept = append(t.kept, lines...)
+	if len(t.kept) >= 2*maxTail {
+		t.kept = append(t.kept[:0], t.kept[len(t.kept)-maxTail:]...)
 	}
 }
 
