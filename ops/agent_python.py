@@ -1,4 +1,5 @@
 """Runs an interpreter with the application's own code: see conc_child.py."""
+import base64
 import json
 import signal
 import sys
@@ -33,12 +34,18 @@ def run(task, python, cwd):
     events = agent_process.Events(take)
     try:
         source = task.request["child"].encode("ascii")
-        order = json.dumps(dict(task.request["order"], fd=events.w)).encode("ascii")
+        order = json.dumps(dict(task.request["order"], fd=events.w, sudo=password(task))).encode("ascii")
         argv = [python, "-I", "-u", "-X", "utf8", "-c", task.request["boot"], str(len(source))]
         code = task.run(argv, cwd, task.in_venv(task.env(clean=True)), source + order, events=events)
     finally:
         events.close()
     return judge(code, heard["end"], heard["running"])
+
+
+def password(task):
+    """What was proved before the first step, in base64; None when it is not asked for, or sudo wants none."""
+    found = sys.modules["step_sudo"].known["password"] if task.request["sudo"] else None
+    return None if found is None else base64.b64encode(found).decode("ascii")
 
 
 def judge(code, end, running):

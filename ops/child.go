@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,31 +67,17 @@ func (c childStep) order(ctx context.Context, t *task) (map[string]any, error) {
 	if c.host == Local {
 		order["path"] = append(slices.Clone(c.path), ".")
 	}
-	if !c.sudo {
-		return order, nil
-	}
-	ask := t.work.env.SudoPassword
-	if ask == nil {
-		return nil, &noPasswordError{errors.New("there is nobody to ask")}
-	}
-	password, err := ask(ctx)
-	if err != nil {
-		return nil, &noPasswordError{err}
-	}
-	if password != nil {
-		order["sudo"] = password // in base64, as JSON has bytes
+	if c.sudo && c.host == Local { // the agent has it of what proved it
+		password, err := t.work.env.SudoPassword(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("password for sudo: %w", err)
+		}
+		if password != nil {
+			order["sudo"] = password // in base64, as JSON has bytes
+		}
 	}
 	return order, nil
 }
-
-// noPasswordError says that the password of sudo is not to be had.
-type noPasswordError struct{ err error }
-
-func (e *noPasswordError) Error() string { return "the password for sudo: " + e.err.Error() }
-func (e *noPasswordError) Unwrap() error { return e.err }
-
-// Hint is that of the cause.
-func (e *noPasswordError) Hint() string { return hintOf(e.err) }
 
 // call runs one of the child's programs; op is the step's part of the agent,
 // and order has what the program wants to know beside what all do.
@@ -104,11 +89,7 @@ func (c childStep) call(ctx context.Context, t *task, op, program string, more m
 	}
 	order, err := c.order(ctx, t)
 	if err != nil {
-		r := resultOf(ctx, err)
-		if r.Status == Error {
-			r.Status = Blocked
-		}
-		return r
+		return resultOf(ctx, err)
 	}
 	source, err := childPrograms.ReadFile("conc_child.py")
 	if err != nil {
@@ -123,7 +104,7 @@ func (c childStep) call(ctx context.Context, t *task, op, program string, more m
 		order[key] = value
 	}
 	if c.host == Remote {
-		return t.work.call(ctx, t, op, map[string]any{"boot": childBoot, "child": string(source), "order": order})
+		return t.work.call(ctx, t, op, map[string]any{"boot": childBoot, "child": string(source), "order": order, "sudo": c.sudo})
 	}
 	return c.local(ctx, t, source, order)
 }
@@ -157,10 +138,13 @@ func (c childStep) local(ctx context.Context, t *task, source []byte, order map[
 	if err != nil {
 		return resultOf(ctx, fmt.Errorf("encode order: %w", err))
 	}
+	defer clear(input)
+	input = append(bytes.Clone(source), asciiJSON(input)...)
+	defer clear(input)
 	var last childEvent // its End and Running
 	state, err := t.runLocal(ctx, localCommand{
 		argv: []string{python, "-u", "-c", childBoot, strconv.Itoa(len(source))}, dir: t.work.env.Dir, env: os.Environ(),
-		stdin: append(bytes.Clone(source), asciiJSON(input)...),
+		stdin: input,
 		events: func(line []byte) {
 			var e childEvent
 			if json.Unmarshal(line, &e) != nil {

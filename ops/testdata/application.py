@@ -2,6 +2,7 @@
 import collections
 import ctypes
 import enum
+import hashlib
 import os
 import signal
 import subprocess
@@ -28,13 +29,20 @@ def nothing(ncd, sudoPass):
 def environment(ncd, sudoPass):
     print(os.environ["PATH"].split(":")[0])
     print([name for name in os.environ if name.startswith(("PYTHON", "PIP"))])
-    for place in ("/proc/self/environ", "/proc/self/cmdline"):
-        with open(place) as f:
-            print("secret" in f.read())
 
 
 def secret(ncd, sudoPass):
-    return ("OK", "%d characters, %s" % (len(sudoPass), sudoPass[::-1]))
+    seen = False
+    for process in (os.getpid(), os.getppid()):
+        for place in ("environ", "cmdline"):
+            with open("/proc/%d/%s" % (process, place), "rb") as f:
+                seen = seen or sudoPass.encode("utf-8") in f.read()
+    print(hashlib.sha256(sudoPass.encode("utf-8")).hexdigest(), seen)
+
+
+def noSecret(ncd, sudoPass):
+    print(sudoPass)
+    assert sudoPass is None
 
 
 class Returns:
