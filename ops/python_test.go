@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -211,4 +212,37 @@ func TestPythonPath(t *testing.T) {
 	want(t, first(s.run("remote python --path src deep.needs:f")), Blocked, "deep.needs needs the module nosuchthing")
 	want(t, first(s.run("local python --path src deep.broken:f")), Error, "ZeroDivisionError")
 	want(t, first(s.run("remote python --from-bundle hello_conc:nosuch")), Blocked, "hello_conc has no nosuch")
+}
+
+// What Explain gives does the same as the steps.
+func TestExplainedPythonWorks(t *testing.T) {
+	s := newApplication(t)
+	s.deliver(filepath.Join(dist(t), "hello_conc-1.0-py3-none-any.whl"))
+	want(t, first(s.run("local copy *.whl *.py --to lib", "local copy *.whl *.py", "remote run mkdir -p ../venvs/v2")), OK)
+	for line, part := range map[string]string{
+		"remote python application:nothing":                  "node1 a 'b' $c None bundle-1 False\n",
+		"local python application:nothing":                   "node1 a 'b' $c None ",
+		"remote python application:progress":                 "rows 3 3\n",
+		"remote python --path lib application:Returns.true":  "",
+		"remote python --from-bundle application:Returns.ok": "",
+		"remote test apptests.Good":                          "expected failures=1",
+		"remote test --from-bundle apptests.Good":            "expected failures=1",
+		"remote link deep/current venvs/v1":                  "",
+		"remote link deep/current venvs/v2":                  "",
+		"! remote python application:Returns.blocked":        "BLOCKED",
+		"! remote python application:raises":                 "the schema is unknown",
+		"! remote test apptests.Bad":                         "FAILED",
+		"! remote link lib venvs/none":                       "",
+	} {
+		line, fails := strings.CutPrefix(line, "! ")
+		command := strings.Replace(Explain(steps(t, line)[0], s.env), "ssh -F none ", "ssh -F "+s.node.SSHConfig+" ", 1)
+		command = strings.Replace(command, "@127.0.0.1 ", "@node ", 1)
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput()
+		if (err != nil) != fails || !strings.Contains(string(out), part) {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+	}
+	if to, err := os.Readlink(filepath.Join(s.node.Home, "deep/current")); err != nil || !strings.HasPrefix(to, "../venvs/v") {
+		t.Error(to, err)
+	}
 }
