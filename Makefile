@@ -9,14 +9,24 @@ PKG ?= ./...
 ARGS ?=
 FUZZTIME ?= 30s
 BENCH ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 
-.PHONY: help build demo example test lint fmt fuzz bench setup clean
+.PHONY: help build install demo example test lint fmt fuzz bench setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/conc and bin/bundlefs
 	go build -trimpath -buildvcs=false -ldflags '-X bundlefs/internal/version.version=$(VERSION)' -o bin/ ./cmd/...
+
+# mount(8) looks for its helpers in /sbin only.
+install: build ## conc, bundlefs and the manual to PREFIX (/usr/local), the helper of mount(8) to /sbin; DESTDIR=DIR for packaging
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)/sbin
+	install -m 0755 bin/conc bin/bundlefs $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 docs/man/bundlefs.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 docs/man/mount.bundlefs.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	ln -sf $(PREFIX)/bin/bundlefs $(DESTDIR)/sbin/mount.bundlefs
 
 setup: ## install what the demo and the tests need beside Go, git and make (apt-get, as root or with sudo)
 	@scripts/setup.sh

@@ -14,6 +14,9 @@ type Conn = vfs.Conn
 // Status is the state of a mount.
 type Status = vfs.Status
 
+// Traffic is what a mount has exchanged with the node.
+type Traffic = vfs.Traffic
+
 // Progress tells how far a barrier has come.
 type Progress = vfs.Progress
 

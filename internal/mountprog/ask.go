@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"bundlefs/fs"
 	"bundlefs/internal/control"
@@ -54,6 +52,8 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 		if indented, err = json.MarshalIndent(result, "", "  "); err == nil {
 			_, err = fmt.Fprintf(stdout, "%s\n", indented)
 		}
+	case c.prometheus:
+		err = printPrometheus(stdout, result)
 	case c.ask == "status":
 		err = printStatus(stdout, result)
 	case c.json:
@@ -90,36 +90,6 @@ func discard(ctx context.Context, c *command, client *control.Client, stdout io.
 		}
 	}
 	return nil
-}
-
-// printStatus prints a line a value: who serves what first, then the rest by name.
-func printStatus(w io.Writer, raw json.RawMessage) error {
-	var values map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &values); err != nil {
-		return err
-	}
-	first := []string{"mountpoint", "source", "mode", "pid", "version"}
-	var rest []string
-	for k := range values {
-		if !slices.Contains(first, k) {
-			rest = append(rest, k)
-		}
-	}
-	slices.Sort(rest)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, k := range append(first, rest...) {
-		v, ok := values[k]
-		if !ok {
-			continue
-		}
-		text := string(v)
-		var s string
-		if json.Unmarshal(v, &s) == nil {
-			text = s
-		}
-		fmt.Fprintf(t, "%s\t%s\n", strings.ReplaceAll(k, "_", " "), oneLine(text))
-	}
-	return t.Flush()
 }
 
 // withoutServer is for a mount point that no process answers for. unmount removes what a

@@ -41,7 +41,7 @@ func TestMount(t *testing.T) {
 			t.Errorf("status: %+v", s)
 		}
 		b.leftTerminal(s.PID)
-		if out := b.must("bundlefs", "status", b.mountpoint); !strings.Contains(out, "source      "+b.source("bundle")+"\n") {
+		if out := b.must("bundlefs", "status", b.mountpoint); !strings.Contains(out, "source       "+b.source("bundle")+"\n") {
 			t.Errorf("status: %s", out)
 		}
 		if out := b.must("bundlefs", "sync", "--json", b.mountpoint); !strings.HasSuffix(out, `{"result":{}}`+"\n") {
