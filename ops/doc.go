@@ -18,6 +18,9 @@
 // barrier that does not pass is BLOCKED: the step was not begun. The loop halts
 // at the first step that is not OK; the bundle stays open and mounted.
 //
+// Before the first step, the metadata of the artifacts are read (see [Lacks]): when
+// a pip step will certainly not find what it needs, the run is BLOCKED and nothing is begun.
+//
 // Cancelling the context stops the step that runs, with its whole process
 // group, and is STOPPED. A step's --timeout does the same and is TIMED OUT.
 // When the connection is lost, the agent ends itself and what it runs; that is

@@ -78,6 +78,9 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 	}
 	w := newWork(env, steps, sink)
 	defer w.close()
+	if r := w.foresee(ctx, chosen); r.Status != OK {
+		return r
+	}
 	if r := w.authorize(ctx, chosen); r.Status != OK {
 		return r
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -47,6 +48,9 @@ func runPlan(a *app, args []string) error {
 			for line := range strings.SplitSeq(ops.Explain(step, *s.env()), "\n") {
 				a.ui.print("       " + line)
 			}
+		}
+		for _, l := range ops.Advice(context.Background(), s.env(), steps) {
+			a.ui.warn(n.Name, l.Step, "%s (%s)", l.Text, l.Hint)
 		}
 	}
 	return nil
