@@ -116,11 +116,8 @@ type Options struct {
 	// DelayConnect mounts at once, and connects when the mount is first used. It
 	// does not go together with Exclusive.
 	DelayConnect bool
-	// NoCheckRoot mounts even if Root is not there (yet).
+	// NoCheckRoot mounts even if Root is not there (yet), in shared mode.
 	NoCheckRoot bool
-	// Workarounds are of servers that do less than they should: "rename",
-	// "renamexdev", "createmode". What is not known has no effect.
-	Workarounds []string
 
 	// Sessions is the number of SFTP sessions; 0 means 4.
 	Sessions int

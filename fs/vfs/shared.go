@@ -23,6 +23,8 @@ type SharedOptions struct {
 	// Root is the folder on the node that becomes the root; relative to the
 	// user's home, which "" means.
 	Root string
+	// NoCheckRoot takes a Root that is not there (yet).
+	NoCheckRoot bool
 	// NameTimeout, AttrTimeout and NegativeTimeout say for how long a name, its
 	// attributes, and that a name does not exist may be taken as true.
 	NameTimeout, AttrTimeout, NegativeTimeout time.Duration
@@ -94,6 +96,9 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		return nil, err
 	}
 	root, _, err := findRoot(ctx, link, o.Root)
+	if o.NoCheckRoot && errors.Is(err, syscall.ENOENT) {
+		root, err = ask(ctx, link, func(s *session) (string, error) { return s.RealPath(o.Root) })
+	}
 	if err != nil {
 		link.close()
 		return nil, err

@@ -251,9 +251,6 @@ var optionTests = map[string]struct {
 	"sync_readdir": {"", func(m *mountConfig) bool { return m.fs.SyncReaddir }},
 	"max_read":     {"8192", func(m *mountConfig) bool { return m.fs.MaxRead == 8192 }},
 	"max_write":    {"16384", func(m *mountConfig) bool { return m.fs.MaxWrite == 16384 }},
-	"workaround": {"all:norename:buflimit:nofstat", func(m *mountConfig) bool {
-		return reflect.DeepEqual(m.fs.Workarounds, []string{"renamexdev", "createmode"})
-	}},
 
 	"exclusive": {"T", func(m *mountConfig) bool { return m.exclusive == "T" }},
 	"spool_max": {"12", func(m *mountConfig) bool { return m.spoolMax == 12 }},
@@ -280,7 +277,7 @@ func TestOptionTable(t *testing.T) {
 			t.Errorf("%s: is its effect tested %v", o.name, has)
 		}
 		if !has {
-			test.value = map[string]string{"ssh_protocol": "2", "modules": "subdir", "from_code": "UTF-8"}[o.name]
+			test.value = map[string]string{"ssh_protocol": "2", "modules": "subdir", "workaround": "rename:nobuflimit", "from_code": "UTF-8"}[o.name]
 			if test.value == "" && o.arg != "" {
 				test.value = "1"
 			}

@@ -46,8 +46,17 @@ func forEachUser(t *testing.T, test func(*testing.T, *bench)) {
 
 func newBench(t *testing.T, uid int) *bench {
 	t.Helper()
-	b := &bench{t: t, uid: uid, node: testnode.Start(t)}
-	b.target = b.node.Target()
+	node := testnode.Start(t) // ends after the mount
+	b := newUser(t, uid)
+	b.node, b.target = node, node.Target()
+	b.target.IdentityFile = b.own(b.target.IdentityFile)
+	return b
+}
+
+// newUser is a bench without a node.
+func newUser(t *testing.T, uid int) *bench {
+	t.Helper()
+	b := &bench{t: t, uid: uid}
 	// Not t.TempDir, which only its owner can enter; and short, for the socket.
 	dir, err := os.MkdirTemp("", "mount")
 	if err != nil {
@@ -71,7 +80,6 @@ func newBench(t *testing.T, uid int) *bench {
 			t.Fatal(err)
 		}
 	}
-	b.target.IdentityFile = b.own(b.target.IdentityFile)
 	// A race-enabled program waits a second at its end, unless told not to.
 	b.env = append(os.Environ(), "HOME="+b.dir, "XDG_STATE_HOME="+state, "XDG_RUNTIME_DIR="+run, "GORACE=atexit_sleep_ms=0")
 	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {

@@ -78,34 +78,13 @@ func sshProtocol(_ *mountConfig, v string) error {
 	return nil
 }
 
-// workarounds are those of sshfs; true are those that do something here.
-var workarounds = map[string]bool{
-	"none": false, "rename": true, "renamexdev": true, "createmode": true,
-	"truncate": false, "fstat": false, "buflimit": false, "nodelay": false, "nodelaysrv": false, "all": false,
-}
+// workarounds are those of sshfs.
+var workarounds = []string{"none", "all", "rename", "renamexdev", "truncate", "buflimit", "fstat", "createmode", "nodelay", "nodelaysrv"}
 
-func (m *mountConfig) setWorkarounds(value string) error {
+func workaround(_ *mountConfig, value string) error {
 	for word := range strings.SplitSeq(value, ":") {
-		not := false
-		effect, known := workarounds[word]
-		if !known {
-			var positive string
-			if positive, not = strings.CutPrefix(word, "no"); not {
-				effect, known = workarounds[positive]
-				word = positive
-			}
-		}
-		switch {
-		case !known:
+		if !slices.Contains(workarounds, word) && !slices.Contains(workarounds, strings.TrimPrefix(word, "no")) {
 			return fail("bundlefs -h lists them", "unknown workaround %q", word)
-		case word == "none":
-			m.fs.Workarounds = nil
-		case word == "all" && !not:
-			m.fs.Workarounds = []string{"rename", "renamexdev", "createmode"}
-		case not:
-			m.fs.Workarounds = slices.DeleteFunc(m.fs.Workarounds, func(w string) bool { return w == word })
-		case effect && !slices.Contains(m.fs.Workarounds, word):
-			m.fs.Workarounds = append(m.fs.Workarounds, word)
 		}
 	}
 	return nil

@@ -74,7 +74,7 @@ var options = []option{
 	{"no_contain_symlinks", "", groupLinks, "follow them all, wherever they lead on this machine", contain(false), nil},
 	{"follow_symlinks", "", groupLinks, "show what a symlink points to on the node in its place", on(func(m *mountConfig) *bool { return &m.fs.FollowSymlinks }), nil},
 	{"transform_symlinks", "", groupLinks, "make absolute targets below the mounted folder relative", on(func(m *mountConfig) *bool { return &m.fs.TransformSymlinks }), nil},
-	{"disable_hardlink", "", groupLinks, "let link(2) fail with ENOSYS", on(func(m *mountConfig) *bool { return &m.fs.DisableHardlink }), nil},
+	{"disable_hardlink", "", groupLinks, "let link(2) fail, with ENOSYS; newer kernels make EPERM of it", on(func(m *mountConfig) *bool { return &m.fs.DisableHardlink }), nil},
 
 	{"entry_timeout", "SECONDS", groupCache, "how long the kernel keeps names (1)", func(m *mountConfig, v string) error { return seconds(&m.entryTimeout, v) }, nil},
 	{"attr_timeout", "SECONDS", groupCache, "how long the kernel keeps attributes (1)", func(m *mountConfig, v string) error { return seconds(&m.attrTimeout, v) }, nil},
@@ -98,7 +98,6 @@ var options = []option{
 	{"sync_readdir", "", groupData, "fetch no listing before it is asked for", on(func(m *mountConfig) *bool { return &m.fs.SyncReaddir }), nil},
 	{"max_read", "BYTES", groupData, "the most that the kernel asks for at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxRead, v, 4096, fs.MostRequest) }, nil},
 	{"max_write", "BYTES", groupData, "the most that the kernel writes at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxWrite, v, 4096, fs.MostRequest) }, nil},
-	{"workaround", "LIST", groupData, "for servers that do less than they should, separated by colons: rename (remove a file before another takes its name), renamexdev (a rename that fails is one between file systems), createmode (make files without a mode), none; truncate, fstat, buflimit, nodelay and nodelaysrv are not needed here", (*mountConfig).setWorkarounds, nil},
 
 	{"exclusive", "TOKEN", groupExcl, "be the only writer, as the owner record with this token in the folder says: changes are sent behind", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }, nil},
 	{"spool_max", "BYTES", groupExcl, "how much may wait to be sent before writers are slowed down (4294967296)", spoolMax, nil},
@@ -119,6 +118,7 @@ var options = []option{
 	{"auto_unmount", "", groupNone, "a mount whose process was killed is cleaned up by the next bundlefs there, or by bundlefs unmount; until then nothing can be written into the folder underneath", ignore, nil},
 	{"noforget", "", groupNone, "inode numbers are kept as long as the kernel knows them", ignore, []string{"use_ino", "readdir_ino", "nopath", "hard_remove"}},
 	{"remember", "SECONDS", groupNone, "the same", ignore, nil},
+	{"workaround", "LIST", groupNone, "of sshfs, for servers that do less than OpenSSH's, separated by colons: rename, renamexdev, truncate, buflimit, fstat, createmode, none", workaround, nil},
 	{"modules", "subdir", groupNone, "subdir=DIR alone does it", modules, nil},
 	{"rellinks", "", groupNone, "transform_symlinks does more", ignore, []string{"norellinks"}},
 	{"from_code", "UTF-8", groupNone, "names of files are passed on as they are", utf8Only, []string{"to_code"}},

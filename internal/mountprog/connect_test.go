@@ -1,0 +1,61 @@
+package mountprog
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// server writes a program that is an SFTP server, whatever its arguments, and keeps them.
+func (b *bench) server() (program, arguments string) {
+	b.t.Helper()
+	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"} {
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		program, arguments = filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "arguments")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" >"+arguments+"\nexec "+path+"\n"), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+		return program, arguments
+	}
+	b.t.Fatal("there is no sftp-server: run make setup")
+	return "", ""
+}
+
+// TestSSHCommand mounts through a program, as mount(8) has it done, and looks at what can be seen.
+func TestSSHCommand(t *testing.T) {
+	b := newUser(t, os.Getuid())
+	program, arguments := b.server()
+	data := filepath.Join(b.dir, "data")
+	b.must("bundlefs", "me@h:"+data, b.mountpoint, "-o", "delay_connect,no_check_root,_netdev,dev,suid,user=x,x-systemd.automount,Cipher=no", "--sloppy",
+		"-o", "ssh_command="+program+" 'a b',ProxyCommand=x y", "-o", "max_conns=2,disable_hardlink,max_read=8192")
+	pid := b.status().PID
+	if out := b.must("bundlefs", "status", b.mountpoint); !strings.Contains(out, "down: the mount was not used yet") {
+		t.Errorf("before the first use: %s", out)
+	}
+	if r := b.run("ls", b.mountpoint); r.code == 0 {
+		t.Errorf("the folder is not there: %s", r.out)
+	}
+	if err := os.Mkdir(data, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b.must("sh", "-c", `until echo hello >"$1/file" 2>/dev/null; do sleep 0.1; done; cat "$1/file"`, "sh", b.mountpoint)
+	if r := b.run("ln", filepath.Join(b.mountpoint, "file"), filepath.Join(b.mountpoint, "other")); r.code == 0 {
+		t.Errorf("disable_hardlink: %d %s", r.code, r.err)
+	}
+	given, err := os.ReadFile(arguments)
+	if want := "a b\n-x\n-a\n-oClearAllForwardings=yes\n-oProxyCommand=x y\n-oServerAliveInterval=15\n-oServerAliveCountMax=3\nme@h\n-s\nsftp\n"; err != nil || string(given) != want {
+		t.Errorf("arguments: %q %v", given, err)
+	}
+	if out := b.must("bundlefs", "status", b.mountpoint); !strings.Contains(out, "round trip") || !strings.Contains(out, "lookup") {
+		t.Errorf("status: %s", out)
+	}
+	if out := b.must("bundlefs", "status", "--prometheus", b.mountpoint); !strings.Contains(out, "bundlefs_link_up{") || !strings.Contains(out, `operation="lookup"`) {
+		t.Errorf("for Prometheus: %s", out)
+	}
+	b.must("bundlefs", "unmount", b.mountpoint)
+	b.gone(pid)
+	b.fails("exit status 3", "try it by hand", "bundlefs", "h:", b.mountpoint, "-o", "ssh_command=sh -c 'exit 3'")
+}
