@@ -2,6 +2,7 @@ package mountprog
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,4 +59,78 @@ func TestSSHCommand(t *testing.T) {
 	b.must("bundlefs", "unmount", b.mountpoint)
 	b.gone(pid)
 	b.fails("exit status 3", "try it by hand", "bundlefs", "h:", b.mountpoint, "-o", "ssh_command=sh -c 'exit 3'")
+}
+
+// TestPassive: the server is at standard input and output, and when it ends the mount does.
+func TestPassive(t *testing.T) {
+	b := newUser(t, os.Getuid())
+	program, _ := b.server()
+	server := exec.Command(program)
+	fromServer, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, toServer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stdin, server.Stdout = in, out
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	out.Close()
+	mount := b.command("bundlefs", ":"+b.dir, b.mountpoint, "-o", "passive")
+	mount.Stdin, mount.Stdout = fromServer, toServer
+	if err := mount.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fromServer.Close()
+	toServer.Close()
+	b.mounted()
+	b.must("sh", "-c", `test -e "$1/ssh"`, "sh", b.mountpoint)
+	if err := server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := mount.Wait(); err != nil {
+		t.Error(err)
+	}
+	server.Wait()
+	b.clean()
+}
+
+// TestMountHelper: mount(8) mounts, in a namespace where it finds the helper in /sbin. Who is not
+// root calls the helper alone.
+func TestMountHelper(t *testing.T) {
+	b := newUser(t, os.Getuid())
+	program, _ := b.server()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `set -e
+mkdir "$1/sbin" "$1/own"
+ln -s "$2" "$1/own/mount.bundlefs"
+helper=$1/own/mount.bundlefs
+if [ "$(id -u)" = 0 ]; then
+	mount --make-rprivate /
+	mount --bind "$(readlink -f /sbin)" "$1/sbin"
+	ln -s "$1"/sbin/* "$1/own/"
+	mount --bind "$1/own" "$(readlink -f /sbin)"
+	helper="mount -t bundlefs"
+fi
+$helper "h:$1" "$1/m" -o "ro,_netdev,ssh_command=$3"
+test -e "$1/m/ssh"
+if touch "$1/m/x" 2>/dev/null; then echo written; fi
+$helper "h:$1" "$1/m" -o "ssh_command=$3" 2>/dev/null || echo "code $?"
+"$1/own/bundlefs" unmount "$1/m"
+`
+	script = strings.Replace(script, "helper=$1", "ln -s \"$2\" \"$1/own/bundlefs\"\nhelper=$1", 1)
+	shell := []string{"sh", "-c", script, "sh", b.dir, self, program}
+	if b.uid == 0 {
+		shell = append([]string{"unshare", "-m"}, shell...)
+	}
+	if out := b.must(shell[0], shell[1:]...); out != "code 32\n" {
+		t.Errorf("printed %q", out)
+	}
 }

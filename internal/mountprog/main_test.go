@@ -14,8 +14,8 @@ import (
 
 // TestMain lets the test binary be bundlefs when it is started under that name.
 func TestMain(m *testing.M) {
-	program := func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
-	if filepath.Base(os.Args[0]) == "bundlefs" {
+	program := func() { os.Exit(Run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+	if name := filepath.Base(os.Args[0]); name == "bundlefs" || name == "mount.bundlefs" {
 		program()
 	}
 	testscript.Main(leakChecked{m}, map[string]func(){"bundlefs": program})
