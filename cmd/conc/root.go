@@ -85,7 +85,7 @@ Exit codes: 0 OK or STOPPED by plan, 1 FAILED, 2 wrong usage or deploy.ini,
 	root.PersistentFlags().StringVar(&a.file, "file", "", "the deploy.ini `FILE` (default: $CONC_FILE, or deploy.ini here or in a parent folder)")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "tell more")
 	root.AddCommand(
-		newNodesCommand(a), newShowCommand(a), newPlanCommand(a),
+		newNodesCommand(a), newShowCommand(a), newCheckCommand(a), newPlanCommand(a),
 		newOpenCommand(a), newStatusCommand(a), newMountCommand(a), newSyncCommand(a),
 		newInstallCommand(a), newRunCommand(a), newCloseCommand(a), newUnlockCommand(a),
 		newLogCommand(a), newRehearseCommand(a), newVersionCommand(a),
