@@ -22,6 +22,6 @@ func (o Options) cache() vfs.CacheOptions {
 	return vfs.CacheOptions{
 		Off: o.DirCache != nil && !*o.DirCache, NoAhead: o.SyncReaddir,
 		Attr: cmp.Or(o.DcacheStatTimeout, o.DcacheTimeout), Link: cmp.Or(o.DcacheLinkTimeout, o.DcacheTimeout), Dir: cmp.Or(o.DcacheDirTimeout, o.DcacheTimeout),
-		Max: o.DcacheMaxSize, CleanInterval: o.DcacheCleanInterval, MinCleanInterval: o.DcacheMinCleanInterval,
+		Max: o.DcacheMaxSize,
 	}
 }

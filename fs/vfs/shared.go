@@ -60,6 +60,7 @@ type Shared struct {
 	view  view
 	link  *transport
 	tree  *tree
+	cache *nameCache
 	log   *slog.Logger
 	names *semaphore.Weighted // "Shared.renames" of the lock order
 
@@ -108,11 +109,13 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		link.close()
 		return nil, err
 	}
-	return &Shared{
-		o: o, view: shown, link: link, tree: newTree(root), log: o.Log, names: semaphore.NewWeighted(allNames),
+	s := &Shared{
+		o: o, view: shown, link: link, tree: newTree(root), cache: newNameCache(o), log: o.Log, names: semaphore.NewWeighted(allNames),
 		reads: newReadBudget(readBytes), room: semaphore.NewWeighted(writeBytes),
 		files: map[Handle]*sharedFile{}, leaving: map[*sharedFile]struct{}{}, dirs: map[Handle]*openDir{},
-	}, nil
+	}
+	s.tree.cache = s.cache
+	return s, nil
 }
 
 // findRoot makes the root's path absolute and proves that it is a folder.
@@ -170,6 +173,7 @@ func (s *Shared) Close() error {
 	s.link.close()
 	s.tasks.Wait()
 	s.reads.close()
+	s.endAhead()
 	return nil
 }
 
@@ -306,14 +310,29 @@ func sane(name string) bool {
 
 // attr turns what the server says of n into attributes.
 func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
-	a := s.view.listed(st)
-	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
+	a := s.attrBefore(n, st)
 	s.tree.saw(n, a)
 	return a
 }
 
-func (s *Shared) entry(a Attr) Entry {
-	return Entry{Attr: a, NameValid: s.o.NameTimeout, AttrValid: s.o.AttrTimeout}
+// attrBefore is attr for what the server has said some time ago.
+func (s *Shared) attrBefore(n *node, st *sftp.FileStat) Attr {
+	a := s.view.listed(st)
+	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
+	return a
+}
+
+func (s *Shared) entry(a Attr) Entry { return s.entryOf(a, 0) }
+
+// entryOf is the entry of what the node told so long ago.
+func (s *Shared) entryOf(a Attr, age time.Duration) Entry {
+	return Entry{Attr: a, NameValid: left(s.o.NameTimeout, s.cache.dir, age), AttrValid: left(s.o.AttrTimeout, s.cache.attr, age)}
+}
+
+// left is for how long the kernel may believe what the node told so long ago: no
+// longer than its own time, and with it no longer than the longer of both.
+func left(kernel, cache, age time.Duration) time.Duration {
+	return max(0, min(kernel, max(kernel, cache)-age))
 }
 
 // lstat asks for the attributes of a path.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/pkg/sftp"
 
@@ -17,6 +18,9 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	n, err := s.tree.get(ino)
 	if err != nil {
 		return Entry{}, &Error{"stat", "", err}
+	}
+	if e, ok := s.known(n); ok {
+		return e, nil
 	}
 	if err := s.settle(ctx, n); err != nil {
 		return Entry{}, &Error{"stat", "", err}
@@ -38,7 +42,7 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 		return Entry{}, &Error{"stat", "", err}
 	}
 	defer release()
-	st, err := s.lstat(ctx, p)
+	st, _, err := s.askStat(ctx, p)
 	if err != nil {
 		return Entry{}, &Error{"stat", p, err}
 	}
@@ -46,6 +50,22 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 		return Entry{}, &Error{"stat", p, syscall.ESTALE} // replaced on the node
 	}
 	return s.entry(s.attr(n, st)), nil
+}
+
+// known gives the attributes of n if they are known. Those of a file that is
+// written are not.
+func (s *Shared) known(n *node) (Entry, bool) {
+	p, ok := s.tree.path(n)
+	if !ok || s.tree.anyOpen(n, true) != nil {
+		return Entry{}, false
+	}
+	st, asked, found := s.cache.look(p)
+	ok = found == present && saneMode(st.Mode)&TypeMask == n.mode
+	s.link.metrics.attrs.count(ok)
+	if !ok {
+		return Entry{}, false
+	}
+	return s.entryOf(s.attrBefore(n, st), time.Since(asked)), true
 }
 
 func (s *Shared) fstat(ctx context.Context, n *node, f *sharedFile) (Entry, error) {
@@ -68,7 +88,14 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 	if err := s.settle(ctx, n); err != nil {
 		return Entry{}, &Error{"setattr", "", err}
 	}
-	defer s.tree.touch(n)
+	touched := false
+	touch := func() {
+		if !touched {
+			s.tree.touch(n)
+		}
+		touched = true
+	}
+	defer touch()
 	if set.Size != nil {
 		s.tree.cutting(n, int64(min(*set.Size, 1<<62)))
 		defer s.dropAhead(n)
@@ -95,7 +122,8 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 	if err := s.setPath(ctx, n, p, set); err != nil {
 		return Entry{}, &Error{"setattr", p, err}
 	}
-	st, err := s.lstat(ctx, p)
+	touch() // before the answer is remembered
+	st, _, err := s.askStat(ctx, p)
 	if err != nil {
 		return Entry{}, &Error{"stat", p, err}
 	}

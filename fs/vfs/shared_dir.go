@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,8 +19,7 @@ type openDir struct {
 	mu      sync.Mutex // guards the listing; held while it is taken
 	read    bool
 	entries []DirEntry
-	taken   time.Time // when the listing was asked for
-	moment  uint64    // tree.now() then
+	moment  uint64 // tree.now() when it was asked for
 }
 
 func (s *Shared) dir(h Handle) *openDir {
@@ -53,41 +53,90 @@ func (s *Shared) ReadDir(ctx context.Context, h Handle, again bool) ([]DirEntry,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.read || again {
-		taken, moment := time.Now(), s.tree.now()
+		moment := s.tree.now()
 		entries, err := s.list(ctx, d.node)
 		if err != nil {
 			return nil, err
 		}
-		d.entries, d.read, d.taken, d.moment = entries, true, taken, moment
+		d.entries, d.read, d.moment = entries, true, moment
 	}
 	return d.entries, nil
 }
 
-// list asks for the entries of a folder. What cannot be a name is left out: a
-// server that sends it is broken or means harm.
+// list gives the entries of a folder: those that are known, or else those that
+// the node is asked for, by this caller or another.
 func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 	p, release, err := s.holdPath(ctx, dir)
 	if err != nil {
 		return nil, &Error{"readdir", "", err}
 	}
 	defer release()
-	names, err := readDir(ctx, s.link, p, maxEntries)
-	if err != nil {
-		return nil, &Error{"readdir", p, err}
-	}
-	entries := make([]DirEntry, 0, len(names))
-	for _, n := range names {
-		if !sane(n.Name) || len(n.Name) > maxName {
-			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", n.Name)
-			continue
+	for {
+		if l, ok := s.cache.list(p, s.view.Follow); ok {
+			s.link.metrics.listings.count(true)
+			s.listAhead(p)
+			return s.entries(dir, l), nil
 		}
-		e := DirEntry{Name: n.Name, Attr: s.view.listed(fromWire(n.Stat))}
+		f, mine := s.cache.beginList(p)
+		if !mine {
+			select {
+			case <-f.done:
+				continue
+			case <-ctx.Done():
+				return nil, &Error{"readdir", p, ctx.Err()}
+			}
+		}
+		s.link.metrics.listings.count(false)
+		names, err := s.readNames(ctx, p)
+		if err == nil {
+			s.cache.putList(f, names, false, s.view.Follow)
+		}
+		s.cache.end(f)
+		if err != nil {
+			return nil, &Error{"readdir", p, err}
+		}
+		s.listAhead(p)
+		l := listing{names, make([]time.Time, len(names))}
+		for i := range names {
+			l.asked[i] = f.asked
+		}
+		return s.entries(dir, l), nil
+	}
+}
+
+// entries turns a listing of the folder dir into what callers get.
+func (s *Shared) entries(dir *node, l listing) []DirEntry {
+	entries := make([]DirEntry, 0, len(l.names))
+	for i, n := range l.names {
+		e := DirEntry{Name: n.Name, Attr: s.view.listed(fromWire(n.Stat)), asked: l.asked[i]}
+		if s.view.Follow && e.Attr.Mode&TypeMask == TypeSymlink {
+			e.asked = time.Time{} // it is what it leads to
+		}
 		if known := s.tree.child(dir, e.Name); known != nil && known.mode == e.Attr.Mode&TypeMask {
 			e.Attr.Ino, e.Attr.Nlink = known.ino, s.tree.nlink(known)
 		}
 		entries = append(entries, e)
 	}
-	return entries, nil
+	return entries
+}
+
+// readNames asks for the names in a folder of the node. What cannot be a name,
+// or is there twice, is left out: a server that sends it is broken or means harm.
+func (s *Shared) readNames(ctx context.Context, p string) ([]sftpwire.Name, error) {
+	names, err := readDir(ctx, s.link, p, maxEntries)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]struct{}, len(names))
+	return slices.DeleteFunc(names, func(n sftpwire.Name) bool {
+		_, twice := seen[n.Name]
+		seen[n.Name] = struct{}{}
+		if twice || !sane(n.Name) || len(n.Name) > maxName {
+			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", n.Name)
+			return true
+		}
+		return false
+	}), nil
 }
 
 // maxEntries bounds a listing: what the node sends is kept in memory.
@@ -113,24 +162,21 @@ func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 	if d == nil {
 		return Entry{}, false
 	}
-	d.mu.Lock()
-	age, moment := time.Since(d.taken), d.moment
-	d.mu.Unlock()
-	if age >= min(s.o.NameTimeout, s.o.AttrTimeout) {
+	if e.asked.IsZero() || s.view.usable(e.Attr) != nil {
 		return Entry{}, false
 	}
-	if s.view.usable(e.Attr) != nil || s.view.Follow && e.Attr.Mode&TypeMask == TypeSymlink {
+	d.mu.Lock()
+	moment := d.moment
+	d.mu.Unlock()
+	found := s.entryOf(e.Attr, time.Since(e.asked))
+	if found.NameValid <= 0 || found.AttrValid <= 0 {
 		return Entry{}, false
 	}
 	n := s.tree.rememberSince(d.node, e.Name, e.Attr.Mode, moment)
 	if n == nil {
 		return Entry{}, false
 	}
-	a := e.Attr
-	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
-	found := s.entry(a)
-	found.NameValid -= age
-	found.AttrValid -= age
+	found.Attr.Ino, found.Attr.Nlink = n.ino, s.tree.nlink(n)
 	return found, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"syscall"
+	"time"
 
 	"github.com/pkg/sftp"
 
@@ -19,12 +20,28 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 		return Entry{}, &Error{"lookup", name, err}
 	}
 	defer release()
+	st, asked, found := s.cache.look(p)
+	if known := s.tree.child(dir, name); known != nil && s.tree.anyOpen(known, true) != nil {
+		found = unknown // what is written is not in it
+	}
+	s.link.metrics.names.count(found != unknown)
+	switch found {
+	case absent:
+		s.tree.unlink(dir, name)
+		return Entry{NameValid: left(s.o.NegativeTimeout, s.cache.dir, time.Since(asked))}, &Error{"lookup", p, syscall.ENOENT}
+	case present:
+		n, err := s.found(ctx, dir, name, p, st)
+		if err != nil {
+			return Entry{}, err
+		}
+		return s.entryOf(s.attrBefore(n, st), time.Since(asked)), nil
+	}
 	return s.find(ctx, dir, name, p)
 }
 
 // find asks for a name whose lock is held and remembers it.
 func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, error) {
-	st, err := s.lstat(ctx, p)
+	st, asked, err := s.askStat(ctx, p)
 	if errors.Is(err, os.ErrNotExist) {
 		s.tree.unlink(dir, name)
 		return Entry{NameValid: s.o.NegativeTimeout}, &Error{"lookup", p, err}
@@ -32,19 +49,47 @@ func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, er
 	if err != nil {
 		return Entry{}, &Error{"lookup", p, err}
 	}
+	n, err := s.found(ctx, dir, name, p, st)
+	if err != nil {
+		return Entry{}, err
+	}
+	return s.entryOf(s.attr(n, st), time.Since(asked)), nil
+}
+
+// askStat asks for the attributes of a path, which are remembered.
+func (s *Shared) askStat(ctx context.Context, p string) (*sftp.FileStat, time.Time, error) {
+	f := s.cache.begin(path.Dir(p))
+	defer s.cache.end(f)
+	st, err := s.lstat(ctx, p)
+	if err == nil {
+		s.cache.put(f, path.Base(p), st)
+	}
+	return st, f.asked, err
+}
+
+// stat gives the attributes of a path that are known, or else asks for them.
+func (s *Shared) stat(ctx context.Context, p string) (*sftp.FileStat, error) {
+	if st, _, found := s.cache.look(p); found == present {
+		return st, nil
+	}
+	st, _, err := s.askStat(ctx, p)
+	return st, err
+}
+
+// found remembers a name whose lock is held and which has the given attributes.
+func (s *Shared) found(ctx context.Context, dir *node, name, p string, st *sftp.FileStat) (*node, error) {
 	// A name that was one of several of a file may have been given to another on
 	// the node: SFTP has no inode numbers to tell.
 	if other, ok := s.tree.otherName(dir, name); ok {
-		if same, err := s.lstat(ctx, other); err != nil || !alike(st, same) {
+		if same, err := s.stat(ctx, other); err != nil || !alike(st, same) {
 			s.tree.unlink(dir, name)
 		}
 	}
 	a := s.view.listed(st)
 	if err := s.view.usable(a); err != nil {
-		return Entry{}, &Error{"lookup", p, err}
+		return nil, &Error{"lookup", p, err}
 	}
-	n := s.tree.remember(dir, name, a.Mode)
-	return s.entry(s.attr(n, st)), nil
+	return s.tree.remember(dir, name, a.Mode), nil
 }
 
 // alike reports whether attributes can be those of one file.
@@ -60,15 +105,24 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, func(x *session) error { return x.Mkdir(p) })
+	var st *sftp.FileStat
+	asked := time.Now()
+	err = s.change(ctx, p, func(x *session) (err error) {
+		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendMkdir(p, mode) })
+		return err
+	})
 	if err != nil {
 		return Entry{}, &Error{"mkdir", p, s.whyNotMade(ctx, p, err)}
 	}
+	s.cache.empty(p)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
-	if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
-		return Entry{}, &Error{"mkdir", p, err}
+	if st != nil && st.Mode&TypeMask == TypeDir && st.Mode&0o7777 != mode {
+		if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
+			return Entry{}, &Error{"mkdir", p, err}
+		}
+		st = nil // a folder may take its group's bits from the one above
 	}
-	return s.find(ctx, dir, name, p)
+	return s.made(ctx, dir, name, p, st, asked)
 }
 
 // Symlink implements [FileSystem].
@@ -79,11 +133,19 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, func(x *session) error { return x.Symlink(target, p) })
+	var st *sftp.FileStat
+	asked := time.Now()
+	err = s.change(ctx, p, func(x *session) (err error) {
+		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendSymlink(target, p) })
+		return err
+	})
 	if err != nil {
 		return Entry{}, &Error{"symlink", p, s.whyNotMade(ctx, p, err)}
 	}
-	return s.find(ctx, dir, name, p)
+	if s.view.Follow {
+		st = nil
+	}
+	return s.made(ctx, dir, name, p, st, asked)
 }
 
 // Link implements [FileSystem].
@@ -110,18 +172,22 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 	if !ok {
 		return Entry{}, &Error{"link", p, syscall.ENOENT}
 	}
-	err = s.change(ctx, func(x *session) error {
-		if _, ok := x.HasExtension("hardlink@openssh.com"); !ok {
+	var st *sftp.FileStat
+	err = s.change(ctx, p, func(x *session) (err error) {
+		wire := x.conn.wire
+		if _, ok := wire.Extension(sftpwire.ExtHardlink); !ok {
 			return syscall.EPERM // as link(2) where links cannot be made
 		}
-		return x.Link(old, p)
+		st, err = thenLook(wire, p, func() sftpwire.Request { return wire.SendHardlink(old, p) })
+		return err
 	})
 	if err != nil {
 		return Entry{}, &Error{"link", p, s.whyNotMade(ctx, p, err)}
 	}
-	st, err := s.lstat(ctx, p)
-	if err != nil {
-		return Entry{}, &Error{"link", p, err}
+	if st == nil {
+		if st, err = s.lstat(ctx, p); err != nil {
+			return Entry{}, &Error{"link", p, err}
+		}
 	}
 	s.tree.link(n, dir, name)
 	return s.entry(s.attr(n, st)), nil
@@ -135,7 +201,7 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) })
+	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) })
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
 	}
@@ -151,7 +217,7 @@ func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, func(x *session) error { return x.RemoveDirectory(p) })
+	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Rmdir(context.Background(), p) })
 	if err != nil {
 		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}
 	}
@@ -181,6 +247,9 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 		err = s.renameNew(ctx, oldPath, newPath)
 	} else {
 		err = s.renameOver(ctx, oldPath, newPath)
+	}
+	if err != nil {
+		s.cache.doubt(oldPath)
 	}
 	if err != nil {
 		return &Error{"rename", oldPath + " to " + newPath, err}
@@ -248,7 +317,7 @@ func mayBeDir(n *node) bool { return n == nil || n.mode == TypeDir }
 // renameNew renames to a name that must not exist. SSH_FXP_RENAME refuses an
 // existing one (draft, section 6.5).
 func (s *Shared) renameNew(ctx context.Context, oldPath, newPath string) error {
-	err := s.change(ctx, func(x *session) error {
+	err := s.change(ctx, newPath, func(x *session) error {
 		if _, err := x.Lstat(newPath); err == nil {
 			return syscall.EEXIST
 		}
@@ -260,7 +329,7 @@ func (s *Shared) renameNew(ctx context.Context, oldPath, newPath string) error {
 // renameOver renames and replaces: in one moment by posix-rename@openssh.com.
 // Without it the old file is moved aside first, brought back if that fails.
 func (s *Shared) renameOver(ctx context.Context, oldPath, newPath string) error {
-	err := s.change(ctx, func(x *session) error {
+	err := s.change(ctx, newPath, func(x *session) error {
 		if _, ok := x.HasExtension("posix-rename@openssh.com"); ok {
 			return x.PosixRename(oldPath, newPath)
 		}
@@ -295,7 +364,15 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 		return "", &Error{"readlink", "", err}
 	}
 	defer release()
-	target, err := ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p) })
+	target, known := s.cache.target(p)
+	if !known {
+		f := s.cache.begin(path.Dir(p))
+		defer s.cache.end(f)
+		target, err = ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p) })
+		if err == nil && len(target) < maxPath {
+			s.cache.putTarget(f, path.Base(p), target)
+		}
+	}
 	if isFailure(err) {
 		err = syscall.EINVAL // it is no link (any more)
 	}
@@ -308,9 +385,42 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 	return target, nil
 }
 
-// change runs a request that changes names, once: when the link is lost under
-// it, nobody knows whether it was done.
-func (s *Shared) change(ctx context.Context, request func(x *session) error) error {
+// change runs a request that changes the name p, once: when the link is lost
+// under it, nobody knows whether it was done.
+func (s *Shared) change(ctx context.Context, p string, request func(x *session) error) error {
 	_, err := once(ctx, s.link, func(x *session) (struct{}, error) { return struct{}{}, request(x) }, nil)
+	if err != nil {
+		s.cache.doubt(p)
+	}
 	return err
+}
+
+// thenLook sends a request that makes the name p and, right behind it, asks for
+// its attributes; they are nil if the server did not give them.
+func thenLook(wire *sftpwire.Session, p string, send func() sftpwire.Request) (*sftp.FileStat, error) {
+	made, look := send(), wire.Lstat(p)
+	if err := made.Wait(context.Background()); err != nil {
+		return nil, err
+	}
+	st, err := look.Wait(context.Background())
+	if err != nil {
+		return nil, nil // a server may answer in any order: it is asked again
+	}
+	return fromWire(st), nil
+}
+
+// made remembers a name that was made here, with its attributes if they are known.
+func (s *Shared) made(ctx context.Context, dir *node, name, p string, st *sftp.FileStat, asked time.Time) (Entry, error) {
+	if st == nil {
+		return s.find(ctx, dir, name, p)
+	}
+	f := s.cache.begin(path.Dir(p))
+	f.asked = asked
+	defer s.cache.end(f)
+	n, err := s.found(ctx, dir, name, p, st)
+	if err != nil {
+		return Entry{}, err
+	}
+	s.cache.put(f, name, st)
+	return s.entryOf(s.attr(n, st), time.Since(asked)), nil
 }

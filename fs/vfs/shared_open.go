@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"path"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -137,6 +138,8 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	if flags&syscall.O_TRUNC != 0 {
 		s.tree.cutting(n, 0)
 	}
+	fetch := s.cache.begin(path.Dir(p))
+	defer s.cache.end(fetch)
 	h, o, err := s.openStat(ctx, p, wireFlags(flags), nil, true)
 	if err != nil {
 		return Opened{}, &Error{"open", p, s.whyNotOpened(ctx, p, err)}
@@ -152,6 +155,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 		s.closeHandle(h)
 		return Opened{}, &Error{"open", p, err}
 	}
+	s.cache.put(fetch, path.Base(p), fromWire(st)) // what is told from now on is not older
 	f := newSharedFile(p, flags, h)
 	f.node = n
 	return s.addFile(f, s.attr(n, fromWire(st))), nil

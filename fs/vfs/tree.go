@@ -14,8 +14,9 @@ type tree struct {
 	mu    sync.Mutex // guards all below and the fields of each node so marked
 	nodes map[Ino]*node
 	last  Ino
-	root  string // path of the root folder on the node
-	clock uint64 // counts the changes made through this mount
+	root  string     // path of the root folder on the node
+	cache *nameCache // is told of what changes here; nil: nobody is
+	clock uint64     // counts the changes made through this mount
 }
 
 // node is one inode. Its number and type never change: a file that is replaced
@@ -143,7 +144,9 @@ func (t *tree) child(parent *node, name string) *node {
 func (t *tree) remember(parent *node, name string, mode uint32) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.rememberLocked(parent, name, mode)
+	n := t.rememberLocked(parent, name, mode)
+	t.tell(parent, name, func(p string) { t.cache.exists(p, mode) })
+	return n
 }
 
 func (t *tree) rememberLocked(parent *node, name string, mode uint32) *node {
@@ -172,6 +175,7 @@ func (t *tree) link(n, parent *node, name string) {
 	defer t.mu.Unlock()
 	t.unlinkLocked(parent, name)
 	t.linkLocked(n, parent, name)
+	t.tell(parent, name, func(p string) { t.cache.exists(p, n.mode) })
 	t.touchLocked(n, parent)
 	n.uses++
 }
@@ -192,6 +196,9 @@ func (t *tree) rename(from *node, name string, to *node, newName string) {
 		return
 	}
 	t.touchLocked(from, to)
+	t.tell(from, name, func(oldPath string) {
+		t.tell(to, newName, func(newPath string) { t.cache.renamed(oldPath, newPath, mayBeDir(n)) })
+	})
 	if over != nil {
 		t.dropLinkLocked(over, to, newName)
 	}
@@ -243,6 +250,7 @@ func (t *tree) linkLocked(n, parent *node, name string) {
 }
 
 func (t *tree) unlinkLocked(parent *node, name string) {
+	t.tell(parent, name, t.cache.removed)
 	n := parent.children[name]
 	if n == nil {
 		return
@@ -315,6 +323,9 @@ func (t *tree) addOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.open = append(n.open, f)
+	if f.writable {
+		t.staleLocked(n) // it may have been cut, and will be written
+	}
 }
 
 func (t *tree) dropOpen(n *node, f *sharedFile) {
@@ -328,6 +339,9 @@ func (t *tree) dropOpen(n *node, f *sharedFile) {
 	}
 	if len(n.open) == 0 {
 		n.file.wrote = false
+	}
+	if f.writable {
+		t.staleLocked(n)
 	}
 	t.reapLocked(n)
 }

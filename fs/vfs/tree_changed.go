@@ -1,5 +1,7 @@
 package vfs
 
+import "path"
+
 // touch notes that nodes were changed through this mount: what was asked of the
 // node before is not true of them any more.
 func (t *tree) touch(nodes ...*node) {
@@ -12,6 +14,34 @@ func (t *tree) touchLocked(nodes ...*node) {
 	t.clock++
 	for _, n := range nodes {
 		n.changed = t.clock
+		t.staleLocked(n)
+	}
+}
+
+// staleLocked tells the cache that a node's attributes, and of a folder its
+// names, were changed.
+func (t *tree) staleLocked(n *node) {
+	if t.cache == nil {
+		return
+	}
+	for _, l := range n.links {
+		t.tell(l.parent, l.name, t.cache.stale)
+	}
+	if p, ok := t.pathLocked(n); ok && n.mode == TypeDir {
+		t.cache.names(p)
+		if n.ino == RootIno {
+			t.cache.stale(p)
+		}
+	}
+}
+
+// tell tells the cache something about the path of a name; mu is held.
+func (t *tree) tell(parent *node, name string, what func(p string)) {
+	if t.cache == nil {
+		return
+	}
+	if dir, ok := t.pathLocked(parent); ok {
+		what(path.Join(dir, name))
 	}
 }
 

@@ -59,6 +59,8 @@ type DirEntry struct {
 	// Attr holds the attributes as listed; its Ino is zero where the name has
 	// no inode number yet.
 	Attr Attr
+
+	asked time.Time // in shared mode, when the node was asked for Attr; zero if it is not known
 }
 
 // StatFS are the figures of the file system on the node, as statvfs(3).

@@ -54,7 +54,7 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 	var names []Name
 	var replies []<-chan reply
 	space := 64 * most
-	for ahead, end := 1, false; !end || len(replies) > 0; {
+	for ahead, end := 2, false; !end || len(replies) > 0; {
 		for !end && len(replies) < ahead {
 			replies = append(replies, s.send(typeReaddir, appendString(nil, handle), nil))
 		}

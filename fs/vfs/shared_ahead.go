@@ -1,0 +1,159 @@
+package vfs
+
+import (
+	"context"
+	"path"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Who lists a folder, and then one of its subfolders, is walking through a tree,
+// and would wait some round trips for each folder. So the others are listed
+// ahead, breadth first. A listing is used within the timeout of names, or dropped:
+// the more of them are used, the more are fetched ahead.
+const (
+	aheadRequests = 64   // listings ahead under way at a time
+	aheadFirst    = 64   // listings that may be waiting to be used, at first
+	aheadLeast    = 16   // when many were dropped unused
+	aheadMany     = 1024 // when all are used
+	aheadGrowth   = 4    // by so many for each that is used
+	aheadQueue    = 4096 // folders to be listed
+	walkMemory    = 64   // folders that programs have listed, by which a walk is known
+)
+
+// aheadOf is the state of listing ahead; nameCache.mu guards it.
+type aheadOf struct {
+	listed  []string // by programs, the last ones
+	queue   []string
+	window  int
+	unused  int // listed ahead and neither used nor dropped
+	running int
+	last    time.Time // when a program last listed a folder of a walk
+	tasks   sync.WaitGroup
+	closed  bool
+}
+
+func (a *aheadOf) init() { a.window = aheadFirst }
+
+func (a *aheadOf) used() {
+	a.unused--
+	a.window = min(a.window+aheadGrowth, aheadMany)
+}
+
+func (a *aheadOf) wasted() {
+	a.unused--
+	a.window = max(a.window/2, aheadLeast)
+}
+
+// walked notes that a program lists the folder p, and reports whether it is
+// walking through the tree.
+func (a *aheadOf) walked(p string) bool {
+	walk := slices.Contains(a.listed, path.Dir(p))
+	if !slices.Contains(a.listed, p) {
+		a.listed = append(a.listed, p)
+		if len(a.listed) > walkMemory {
+			a.listed = slices.Delete(a.listed, 0, 1)
+		}
+	}
+	return walk
+}
+
+// listAhead has the folders beside and below p listed if a program that lists p is
+// walking through the tree.
+func (s *Shared) listAhead(p string) {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &c.ahead
+	if c.noAhead || a.closed || !a.walked(p) {
+		return
+	}
+	if now := time.Now(); now.Sub(a.last) > c.dir {
+		a.queue, a.last = nil, now // what is left of another walk
+	} else {
+		a.last = now
+	}
+	c.room(a.last)
+	c.queueAhead(path.Dir(p))
+	c.queueAhead(p)
+	s.startAhead()
+}
+
+// queueAhead queues the subfolders of a folder that are not known; mu is held.
+func (c *nameCache) queueAhead(p string) {
+	d := c.dirs[p]
+	if d == nil {
+		return
+	}
+	a := &c.ahead
+	var subs []string
+	for name, n := range d.names {
+		if n.st.Mode&TypeMask == TypeDir {
+			subs = append(subs, path.Join(p, name))
+		}
+	}
+	slices.Sort(subs)
+	now := time.Now()
+	queued := make(map[string]struct{}, len(a.queue))
+	for _, q := range a.queue {
+		queued[q] = struct{}{}
+	}
+	for _, sub := range subs {
+		if known := c.dirs[sub]; known != nil && now.Sub(known.listed) < c.dir {
+			continue
+		}
+		if _, ok := queued[sub]; ok || c.loading[sub] != nil {
+			continue
+		}
+		if len(a.queue) >= aheadQueue {
+			return
+		}
+		a.queue = append(a.queue, sub)
+	}
+}
+
+// startAhead starts what may be fetched now; mu is held.
+func (s *Shared) startAhead() {
+	a := &s.cache.ahead
+	for !a.closed && a.running < aheadRequests && a.running+a.unused < a.window && len(a.queue) > 0 {
+		p := a.queue[0]
+		a.queue = a.queue[1:]
+		if d := s.cache.dirs[p]; d != nil && time.Since(d.listed) < s.cache.dir || s.cache.loading[p] != nil {
+			continue
+		}
+		a.running++
+		a.tasks.Go(func() { s.ahead(p) })
+	}
+}
+
+// ahead lists one folder ahead; an error is for who asks for it himself.
+func (s *Shared) ahead(p string) {
+	ok := false
+	if rlock(s.link.ctx, s.names) == nil { // while no folder moves
+		if f, mine := s.cache.beginList(p); mine {
+			names, err := s.readNames(context.Background(), p)
+			if ok = err == nil; ok {
+				s.cache.putList(f, names, true, s.view.Follow)
+			}
+			s.cache.end(f)
+		}
+		s.names.Release(1)
+	}
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead.running--
+	if ok {
+		c.queueAhead(p)
+	}
+	s.startAhead()
+}
+
+// endAhead waits for what is under way, after the link was closed.
+func (s *Shared) endAhead() {
+	s.cache.mu.Lock()
+	s.cache.ahead.closed = true
+	s.cache.mu.Unlock()
+	s.cache.ahead.tasks.Wait()
+}
