@@ -27,7 +27,7 @@ type CacheOptions struct {
 	NoAhead bool
 }
 
-const defaultCacheMax = 50_000
+const defaultNames = 50_000
 
 // nameCache is what shared mode remembers of the node, by path on the node. What this
 // mount changes is changed here at once: the tree tells of it. What is asked of
@@ -95,7 +95,7 @@ func newNameCache(o SharedOptions) *nameCache {
 	}
 	c.noAhead = o.Cache.NoAhead || c.dir <= 0
 	if c.most <= 0 {
-		c.most = defaultCacheMax
+		c.most = defaultNames
 	}
 	c.ahead.init()
 	return c
