@@ -18,7 +18,21 @@ import (
 type Options struct {
 	From string // the first step's name; "": the first of the list
 	To   string // the last step's name, inclusive; "": the last of the list
+	// WithoutSudo skips the steps that are done as root: a rehearsal does nothing as root.
+	WithoutSudo bool
+	// Before is asked before each step what to do with it; nil: Go with all. It may take any time.
+	Before func(ctx context.Context, step Step, index, total int) (Choice, error)
 }
+
+// Choice is what to do with a step.
+type Choice int
+
+// The choices.
+const (
+	Go   Choice = iota // run it
+	Skip               // go on with the next one; the step counts as OK
+	Halt               // STOPPED before it
+)
 
 // Select gives the steps between from and to, inclusive; "" is an end of the list.
 func Select(steps []Step, from, to string) ([]Step, error) {
@@ -81,14 +95,32 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 	if r := w.foresee(ctx, chosen); r.Status != OK {
 		return r
 	}
-	if r := w.authorize(ctx, chosen); r.Status != OK {
-		return r
+	if !o.WithoutSudo {
+		if r := w.authorize(ctx, chosen); r.Status != OK {
+			return r
+		}
 	}
 	last := Result{Message: "no steps", ExitCode: -1}
 	for i := range chosen {
 		s := &chosen[i]
+		choice := Go
+		if o.WithoutSudo && s.asRoot() {
+			choice = Skip
+		} else if o.Before != nil {
+			if choice, err = o.Before(ctx, *s, i+1, len(chosen)); err != nil && ctx.Err() == nil {
+				w.log.Warn("stopped before the step", "step", s.Name, "error", err)
+				choice = Halt
+			}
+		}
 		sink.StepStarted(*s, i+1, len(chosen))
-		last = w.visit(ctx, s)
+		switch choice {
+		case Go:
+			last = w.visit(ctx, s)
+		case Skip:
+			last = Result{Step: s.Name, Message: "skipped", ExitCode: -1, Start: time.Now()}
+		default:
+			last = w.halted(s)
+		}
 		sink.StepEnded(*s, last)
 		if last.Status != OK {
 			break
@@ -113,6 +145,14 @@ func (w *work) close() {
 	}
 }
 
+// halted is the result of a step before which the operator stopped.
+func (w *work) halted(s *Step) Result {
+	r := Result{Status: Stopped, Step: s.Name, Message: "stopped before this step", ExitCode: -1, Start: time.Now()}
+	r.Command = Explain(*s, *w.env)
+	r.Next, r.Resume = s.Name, w.resume(s.Name)
+	return r
+}
+
 // visit runs one step with its barrier, and completes its result.
 func (w *work) visit(ctx context.Context, s *Step) Result {
 	t := &task{work: w, step: s}
@@ -129,7 +169,9 @@ func (w *work) visit(ctx context.Context, s *Step) Result {
 		r.Message = fmt.Sprintf("not done in %s", s.Timeout)
 	}
 	r.Command = Explain(*s, *w.env)
-	r.Resume = w.resume(s, r)
+	if r.Next = w.next(s, r); r.Next != "" {
+		r.Resume = w.resume(r.Next)
+	}
 	return r
 }
 
@@ -156,13 +198,18 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 	r := s.op.run(limited, t)
 	if mounted {
 		// A step that was stopped wrote something too: the cache is dropped anyway.
-		quick, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		if err := w.env.Bundle.Drop(quick); err != nil {
-			w.log.Warn("the mount may show old content", "step", s.Name, "error", err)
-		}
+		w.drop(context.WithoutCancel(ctx), s.Name)
 	}
 	return r
+}
+
+// drop has the mount forget what it cached.
+func (w *work) drop(ctx context.Context, step string) {
+	quick, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := w.env.Bundle.Drop(quick); err != nil {
+		w.log.Warn("the mount may show old content", "step", step, "error", err)
+	}
 }
 
 // barrierResult is that of a step that was not begun, since the barrier did not
@@ -178,20 +225,28 @@ func (w *work) barrierResult(ctx context.Context, err error) Result {
 	return r
 }
 
-// resume is the command that goes on: after a stop step with the next one.
-func (w *work) resume(s *Step, r Result) string {
-	from := s.Name
-	if s.Op == "stop" && r.Status == Stopped && !r.Interrupted {
-		i := slices.IndexFunc(w.steps, func(x Step) bool { return x.Name == s.Name })
-		if i < 0 || i+1 == len(w.steps) {
-			return ""
-		}
-		from = w.steps[i+1].Name
+// next is the step that goes on: after a stop step the one behind it, "" when there is none.
+func (w *work) next(s *Step, r Result) string {
+	if s.Op != "stop" || r.Status != Stopped || r.Interrupted {
+		return s.Name
 	}
-	if s.List == "" || s.List == deploy.Install {
+	i := slices.IndexFunc(w.steps, func(x Step) bool { return x.Name == s.Name })
+	if i < 0 || i+1 == len(w.steps) {
+		return ""
+	}
+	return w.steps[i+1].Name
+}
+
+// resume is the command that goes on with a step.
+func (w *work) resume(from string) string {
+	list := ""
+	if len(w.steps) > 0 {
+		list = w.steps[0].List
+	}
+	if list == "" || list == deploy.Install {
 		return remote.Quote("conc", "install", w.env.Node.Name, "--from", from)
 	}
-	return remote.Quote("conc", "run", w.env.Node.Name, s.List, "--from", from)
+	return remote.Quote("conc", "run", w.env.Node.Name, list, "--from", from)
 }
 
 // call lets the agent do a request of the step.

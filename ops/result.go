@@ -18,6 +18,7 @@ type Result struct {
 	Hint    string   // what can be done about it; may be ""
 	Command string   // the step by hand, when it is not OK; see Explain
 	Resume  string   // the command that goes on from here; "" when there is nothing left to do
+	Next    string   // the step that Resume goes on with; may be ""
 	Output  []string // the last lines of output
 	Err     error    // the cause, when it is an error of ours; may be nil
 

@@ -57,6 +57,9 @@ type sudoState struct {
 	password []byte // nil: it wants none
 }
 
+// asRoot tells whether the step, or a part of it, is done as root.
+func (s *Step) asRoot() bool { return s.Op == "sudo" || s.NeedsSudo() }
+
 // firstSudo gives the first step that needs sudo; nil when none does.
 func firstSudo(steps []Step) *Step {
 	for i := range steps {
@@ -110,7 +113,8 @@ func (w *work) authorize(ctx context.Context, chosen []Step) Result {
 		r.Hint = hintOf(r.Err)
 	}
 	r.Message = "before the first step: " + r.Message
-	r.Resume = w.resume(&chosen[0], r)
+	r.Next = chosen[0].Name
+	r.Resume = w.resume(r.Next)
 	return r
 }
 

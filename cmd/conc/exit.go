@@ -108,11 +108,30 @@ func (e *runError) code() int {
 type severalErrors struct {
 	codes []int
 	count int
+	hint  string
 }
+
+// Hint tells of nodes that were not begun.
+func (e *severalErrors) Hint() string { return e.hint }
 
 func (e *severalErrors) Error() string {
 	return fmt.Sprintf("%d of %d nodes: not OK", len(e.codes), e.count)
 }
+
+// blockedError is a precondition that does not hold; nothing was changed.
+type blockedError struct {
+	err  error
+	hint string
+}
+
+func (e *blockedError) Error() string { return e.err.Error() }
+func (e *blockedError) Unwrap() error { return e.err }
+
+// Is makes it one of those that exit with BLOCKED.
+func (e *blockedError) Is(target error) bool { return target == bundle.ErrBlocked }
+
+// Hint says what to do.
+func (e *blockedError) Hint() string { return e.hint }
 
 // exitCode gives the code for an error that ended a command.
 func exitCode(err error) int {
@@ -122,6 +141,7 @@ func exitCode(err error) int {
 		config  *remote.ConfigError
 		run     *runError
 		several *severalErrors
+		shell   *shellError
 		refused *bundle.RefusedError
 	)
 	switch {
@@ -137,6 +157,8 @@ func exitCode(err error) int {
 		return worst
 	case errors.As(err, &run):
 		return run.code()
+	case errors.As(err, &shell):
+		return shell.code
 	case errors.As(err, &usage), errors.As(err, &inFile), errors.As(err, &config):
 		return exitUsage
 	case errors.Is(err, context.Canceled):

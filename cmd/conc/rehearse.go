@@ -23,16 +23,17 @@ func newRehearseCommand(a *app) *cobra.Command {
 		Short: "the whole job list against a throwaway node inside this process",
 		Long: `Rehearse runs a job list as it would run on NODE, but on a throwaway node of
 its own on this machine: it locks and mounts a bundle there, runs all steps,
-closes the bundle and removes everything. What the last step wrote last is
+closes the bundle and removes everything. Steps that need sudo are skipped. What the last step wrote last is
 printed on standard output.`,
 		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return runRehearse(cmd.Context(), a, o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runRehearse(cmd.Context(), a, &o, args) },
 	}
 	o.flags(cmd)
+	o.rehearsal = true
 	return cmd
 }
 
-func runRehearse(ctx context.Context, a *app, o runOptions, args []string) (err error) {
+func runRehearse(ctx context.Context, a *app, o *runOptions, args []string) (err error) {
 	f, err := a.load()
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func newStage(a *app, f *deploy.File, n *deploy.Node) (_ *stage, err error) {
 
 // play opens the bundle unless the job list does, runs the list, and closes
 // the bundle unless the list did.
-func (g *stage) play(ctx context.Context, o runOptions, list string) (r ops.Result, err error) {
+func (g *stage) play(ctx context.Context, o *runOptions, list string) (r ops.Result, err error) {
 	s := g.session
 	steps, err := s.steps(list)
 	if err != nil {

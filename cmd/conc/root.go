@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -43,7 +44,9 @@ func (a *app) main(ctx context.Context, args []string) int {
 	if !a.parsed {
 		err = usagef("'conc --help' lists the commands, 'conc COMMAND --help' explains one", "%w", err)
 	}
-	a.ui.fail(err)
+	if shell := (*shellError)(nil); !errors.As(err, &shell) { // what ran there has said why
+		a.ui.fail(err)
+	}
 	return exitCode(err)
 }
 
@@ -88,7 +91,7 @@ Exit codes: 0 OK or STOPPED by plan, 1 FAILED, 2 wrong usage or deploy.ini,
 		newNodesCommand(a), newShowCommand(a), newCheckCommand(a), newPlanCommand(a),
 		newOpenCommand(a), newStatusCommand(a), newMountCommand(a), newSyncCommand(a),
 		newInstallCommand(a), newRunCommand(a), newCloseCommand(a), newUnlockCommand(a),
-		newLogCommand(a), newRehearseCommand(a), newVersionCommand(a),
+		newShellCommand(a), newLogCommand(a), newRehearseCommand(a), newVersionCommand(a),
 	)
 	return root
 }

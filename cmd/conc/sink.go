@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type sink struct {
 	s     *session
 	list  string
+	run   string // of the journal
 	json  bool
 	index int
 	total int
@@ -19,7 +21,9 @@ type sink struct {
 
 var _ ops.Sink = (*sink)(nil)
 
-func (s *session) sink(list string, json bool) *sink { return &sink{s: s, list: list, json: json} }
+func (s *session) sink(list, run string, json bool) *sink {
+	return &sink{s: s, list: list, run: run, json: json}
+}
 
 // jsonEvent is an event of --json.
 type jsonEvent struct {
@@ -49,7 +53,7 @@ func (k *sink) emit(step ops.Step, e jsonEvent) {
 
 func (k *sink) event(kind journal.Kind, step ops.Step) journal.Event {
 	e := k.s.event(kind)
-	e.List, e.Step, e.Op = k.list, step.Name, stepText(step)
+	e.List, e.Run, e.Step, e.Op = k.list, k.run, step.Name, stepText(step)
 	return e
 }
 
@@ -60,6 +64,7 @@ func (k *sink) StepStarted(step ops.Step, index, total int) {
 		k.emit(step, jsonEvent{Event: "step", Op: stepText(step), Index: index, Total: total})
 		return
 	}
+	k.s.app.ui.nodeState(k.s.node.Name, fmt.Sprintf("[%d/%d] %s", index, total, step.Name))
 	k.s.app.ui.info(k.s.node.Name, step.Name, "[%d/%d] %s", index, total, stepText(step))
 }
 
@@ -90,6 +95,7 @@ func (k *sink) StepEnded(step ops.Step, r ops.Result) {
 	k.s.app.ui.progressEnd()
 	e := k.event(journal.End, step)
 	e.Status, e.Message, e.Command, e.Elapsed, e.Output = r.Status.String(), r.Message, r.Command, r.Elapsed, r.Output
+	e.Next = r.Next
 	k.s.app.note(e)
 	if k.json {
 		k.emit(step, jsonEvent{

@@ -32,8 +32,12 @@ type ui struct {
 
 	bar *progress.Bar // on standard error
 
-	mu       sync.Mutex // keeps lines whole
-	messages io.Writer  // standard error
+	dataMu sync.Mutex // keeps events on standard output whole
+
+	mu       sync.Mutex      // keeps lines whole, and guards what follows
+	messages io.Writer       // standard error
+	many     bool            // several nodes are worked on: each line names its own
+	board    *progress.Board // their lines on a terminal; else nil
 }
 
 func newUI(stdout, stderr io.Writer) *ui {
@@ -44,7 +48,7 @@ func newUI(stdout, stderr io.Writer) *ui {
 func (u *ui) line(text string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.bar.Above(text + "\n") {
+	if !u.board.Above(text+"\n") && !u.bar.Above(text+"\n") {
 		io.WriteString(u.messages, text+"\n")
 	}
 }
@@ -87,7 +91,14 @@ func (u *ui) warn(node, step, format string, args ...any) {
 // output is a line that a step wrote.
 func (u *ui) output(node, step, text string) {
 	if u.terminal {
-		u.line("    " + text)
+		u.mu.Lock()
+		many := u.many
+		u.mu.Unlock()
+		if many {
+			u.line(node + " | " + text)
+		} else {
+			u.line("    " + text)
+		}
 		return
 	}
 	u.say(slog.LevelInfo, node, step, "| %s", text)
@@ -130,18 +141,60 @@ func (u *ui) json(v any) error {
 }
 
 func (u *ui) event(v any) error {
+	u.dataMu.Lock()
+	defer u.dataMu.Unlock()
 	e := json.NewEncoder(u.data)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 
-// progress shows a bar on a terminal, and nothing elsewhere. progressEnd removes it.
+// progress shows a bar on a terminal, and nothing elsewhere; of several nodes, it is
+// text on the node's line. What it is begins with the node's name. progressEnd removes the bar.
 func (u *ui) progress(s progress.State) {
+	u.mu.Lock()
+	board, many := u.board, u.many
+	u.mu.Unlock()
+	if many {
+		node, what, _ := strings.Cut(s.What, ": ")
+		if s.Total > 0 {
+			what += fmt.Sprintf(" %d%%", 100*s.Done/s.Total)
+		}
+		board.Set(node, what)
+		return
+	}
 	s.What = "conc: " + s.What
 	u.bar.Show(s)
 }
 
 func (u *ui) progressEnd() { u.bar.End() }
+
+// several begins a display of several nodes; severalEnd ends it.
+func (u *ui) several(names []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.many, u.board = true, progress.NewBoard(u.messages, names)
+}
+
+func (u *ui) severalEnd() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.board.End()
+	u.many, u.board = false, nil
+}
+
+// nodeState is what a node's line shows; nothing where there is none.
+func (u *ui) nodeState(node, text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.board.Set(node, text)
+}
+
+// ask writes a question, which the answer follows in the same line.
+func (u *ui) ask(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	io.WriteString(u.messages, "conc: "+text)
+}
 
 // logger gives a slog logger for the libraries: their messages are shown as
 // ours, with the attributes "node" and "step" in their places.

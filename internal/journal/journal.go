@@ -54,8 +54,11 @@ type Event struct {
 	Deploy  string        `json:"deploy,omitempty"` // path of deploy.ini
 	Node    string        `json:"node,omitempty"`
 	Bundle  string        `json:"bundle,omitempty"`
-	List    string        `json:"list,omitempty"` // the job list
-	Step    string        `json:"step,omitempty"`
+	List    string        `json:"list,omitempty"`   // the job list
+	Run     string        `json:"run,omitempty"`    // tells runs apart, those at the same time too
+	Steps   []string      `json:"steps,omitempty"`  // of the start of a run: the whole list
+	Step    string        `json:"step,omitempty"`   // of the start of a run: the first
+	Next    string        `json:"next,omitempty"`   // of what is not OK: the step to go on with
 	Op      string        `json:"op,omitempty"`     // host, op and arguments
 	Status  string        `json:"status,omitempty"` // of what ended
 	Message string        `json:"message,omitempty"`

@@ -47,16 +47,29 @@ type Process struct {
 // Wait returns the cause of ctx. A command that ignores TERM and the end of its
 // standard input can live on. An error of a writer or of stdin ends it as well.
 func (c *Client) Start(ctx context.Context, cmd string, stdin io.Reader, stdout, stderr io.Writer) (*Process, error) {
-	if strings.ContainsRune(cmd, 0) {
-		return nil, fmt.Errorf("run command on %s: the command has a NUL byte, which no argument can have", c.HostPort())
-	}
-	if strings.TrimSpace(cmd) == "" {
-		return nil, fmt.Errorf("run command on %s: the command is empty", c.HostPort())
+	if err := c.checkCommand(cmd); err != nil {
+		return nil, err
 	}
 	ch, reqs, err := c.session(ctx, "session", "exec", struct{ Command string }{cmd})
 	if err != nil {
 		return nil, err
 	}
+	return c.run(ctx, ch, reqs, stdin, stdout, stderr), nil
+}
+
+// checkCommand refuses what cannot be run.
+func (c *Client) checkCommand(cmd string) error {
+	if strings.ContainsRune(cmd, 0) {
+		return fmt.Errorf("run command on %s: the command has a NUL byte, which no argument can have", c.HostPort())
+	}
+	if strings.TrimSpace(cmd) == "" {
+		return fmt.Errorf("run command on %s: the command is empty", c.HostPort())
+	}
+	return nil
+}
+
+// run looks after a command that was started on a channel.
+func (c *Client) run(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request, stdin io.Reader, stdout, stderr io.Writer) *Process {
 	p := &Process{c: c, ch: ch, done: make(chan struct{}), broken: make(chan error, 1)}
 	stdoutGate := newGate(stdout)
 	stderrGate := stdoutGate
@@ -75,7 +88,7 @@ func (c *Client) Start(ctx context.Context, cmd string, stdin io.Reader, stdout,
 		finished <- status
 	}()
 	go p.supervise(ctx, finished)
-	return p, nil
+	return p
 }
 
 // supervise waits for the first of: the end of the command, the end of ctx, and

@@ -59,13 +59,27 @@ func (p *terminalPrompter) Confirm(prompt string) (bool, error) {
 }
 
 func (p *terminalPrompter) secretContext(ctx context.Context, prompt string) (string, error) {
-	return p.ask(ctx, prompt, false)
+	return p.askText(ctx, prompt, false)
+}
+
+// TerminalSecret asks on /dev/tty without showing what is typed. It is for secrets that shall not
+// become a string: the caller wipes the bytes. A process without a controlling terminal gets an error.
+func TerminalSecret(ctx context.Context, prompt string) ([]byte, error) {
+	return (&terminalPrompter{path: "/dev/tty", turn: terminalTurn}).ask(ctx, prompt, false)
+}
+
+// askText is ask for an answer that may be kept.
+func (p *terminalPrompter) askText(ctx context.Context, prompt string, echo bool) (string, error) {
+	line, err := p.ask(ctx, prompt, echo)
+	answer := string(line)
+	clear(line)
+	return answer, err
 }
 
 func (p *terminalPrompter) confirmContext(ctx context.Context, prompt string) (bool, error) {
 	prompt += " (yes/no) "
 	for {
-		answer, err := p.ask(ctx, prompt, true)
+		answer, err := p.askText(ctx, prompt, true)
 		if err != nil {
 			return false, err
 		}
@@ -81,29 +95,29 @@ func (p *terminalPrompter) confirmContext(ctx context.Context, prompt string) (b
 
 // ask writes the prompt and reads one line. The terminal's state is restored in
 // any case, also when ctx ends while it waits.
-func (p *terminalPrompter) ask(ctx context.Context, prompt string, echo bool) (string, error) {
+func (p *terminalPrompter) ask(ctx context.Context, prompt string, echo bool) ([]byte, error) {
 	select {
 	case <-p.turn:
 		defer func() { p.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	// O_NONBLOCK puts the descriptor under the poller, so that a deadline can
 	// end a read.
 	tty, err := os.OpenFile(p.path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return "", fmt.Errorf("ask on the terminal: %w", err)
+		return nil, fmt.Errorf("ask on the terminal: %w", err)
 	}
 	defer tty.Close()
 	if !echo {
 		restore, err := echoOff(tty)
 		if err != nil {
-			return "", fmt.Errorf("ask on the terminal: %w", err)
+			return nil, fmt.Errorf("ask on the terminal: %w", err)
 		}
 		defer restore()
 	}
 	if _, err := tty.WriteString(prompt); err != nil {
-		return "", fmt.Errorf("ask on the terminal: %w", err)
+		return nil, fmt.Errorf("ask on the terminal: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = tty.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -113,11 +127,9 @@ func (p *terminalPrompter) ask(ctx context.Context, prompt string, echo bool) (s
 	}
 	if ctx.Err() != nil {
 		clear(line)
-		return "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	answer := string(line)
-	clear(line)
-	return answer, err
+	return line, err
 }
 
 // maxAnswer bounds what is read for one answer, in bytes.
