@@ -59,7 +59,7 @@ func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 	if e := o.Exclusive; e != nil {
 		return vfs.NewExclusive(ctx, vfs.ExclusiveOptions{
-			Dial: o.Dial, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, Check: e.Check,
+			Dial: o.Dial, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, CacheMax: e.CacheMax, Check: e.Check,
 			UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
 			View: o.view(),
 		})

@@ -33,6 +33,9 @@ type Exclusive struct {
 	Spool string
 	// SpoolMax is how many bytes may wait to be sent; 0 means 4 GiB.
 	SpoolMax int64
+	// CacheMax is how many bytes of local disk what was read or written may take, to be
+	// read again; 0 means 1 GiB, less than 0 none.
+	CacheMax int64
 	// Check proves the lease by files of the folder, which it reads through read;
 	// nil means that nothing is checked. See vfs.ExclusiveOptions.
 	Check func(read func(name string) ([]byte, error)) error

@@ -166,7 +166,8 @@ func (a *filesAhead) work() {
 
 // wait waits for what is under way, after the end of the context.
 func (a *filesAhead) wait() {
-	a.mu.Lock() // whoever has not seen the end has begun by now
+	a.mu.Lock()
+	a.queue, a.walks = nil, nil // whoever has not seen the end of the context has begun by now
 	a.mu.Unlock()
 	a.tasks.Wait()
 }

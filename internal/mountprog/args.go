@@ -60,6 +60,7 @@ type mountConfig struct {
 	sessions                                            int // 0: not given
 	exclusive                                           string
 	spoolMax                                            int64 // bytes; 0: not given
+	cacheMax                                            int64 // bytes; 0: not given, -1: none
 	fsname, subtype                                     string
 }
 

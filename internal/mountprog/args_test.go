@@ -169,6 +169,7 @@ func TestWrongOptions(t *testing.T) {
 		"follow_symlinks,transform_symlinks": "no symlinks to transform",
 		"ProxyCommand=x":                     "does not know this word",
 		"exclusive=":                         "needs a value",
+		"cache_max=-1":                       "not a number of bytes",
 		"spool_max=0":                        "not a number of bytes",
 		"allowother":                         "did you mean allow_other",
 		"StrictHostKeyCheking=no":            "did you mean StrictHostKeyChecking",
@@ -253,6 +254,7 @@ var optionTests = map[string]struct {
 	"max_write":    {"16384", func(m *mountConfig) bool { return m.fs.MaxWrite == 16384 }},
 
 	"exclusive": {"T", func(m *mountConfig) bool { return m.exclusive == "T" }},
+	"cache_max": {"0", func(m *mountConfig) bool { return m.cacheMax == -1 }},
 	"spool_max": {"12", func(m *mountConfig) bool { return m.spoolMax == 12 }},
 
 	"logfile":       {"/l", func(m *mountConfig) bool { return m.logfile == "/l" }},

@@ -67,6 +67,7 @@ func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 	return &fs.Exclusive{
 		Spool:    lease.Spool(cache, m.exclusive),
 		SpoolMax: m.spoolMax,
+		CacheMax: m.cacheMax,
 		Check: func(read func(name string) ([]byte, error)) error {
 			err := lease.Check(m.exclusive, read)
 			if errors.Is(err, lease.ErrNotOurs) {

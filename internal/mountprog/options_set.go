@@ -153,6 +153,18 @@ func seconds(to **time.Duration, v string) error {
 	return nil
 }
 
+func cacheMax(m *mountConfig, v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a number of bytes", v)
+	}
+	if n == 0 {
+		n = -1
+	}
+	m.cacheMax = n
+	return nil
+}
+
 func spoolMax(m *mountConfig, v string) error {
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 1 {

@@ -101,6 +101,7 @@ var options = []option{
 
 	{"exclusive", "TOKEN", groupExcl, "be the only writer, as the owner record with this token in the folder says: changes are sent behind", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }, nil},
 	{"spool_max", "BYTES", groupExcl, "how much may wait to be sent before writers are slowed down (4294967296)", spoolMax, nil},
+	{"cache_max", "BYTES", groupExcl, "how much of the local disk what was read or written may take, to be read again (1073741824; 0: none)", cacheMax, nil},
 
 	{"logfile", "FILE", groupLog, "write the log there and not to syslog", func(m *mountConfig, v string) error { return path(&m.logfile, v) }, nil},
 	{"loglevel", "LEVEL", groupLog, "what to log: debug, info, warn or error (warn)", oneOf(func(m *mountConfig) *string { return &m.logLevel }, "debug", "info", "warn", "error"), nil},
