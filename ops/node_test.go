@@ -71,7 +71,7 @@ func TestPipSdist(t *testing.T) {
 	want(t, first(s.run("local copy *.whl *.tar.gz", "remote venv")), OK)
 	r, _ = s.run("remote pip hello*.tar.gz") // nobody here knows what the venv has
 	want(t, r, Failed, "pip: Could not find", "setuptools", "copy step")
-	if !strings.Contains(r.Resume, "conc install node1 --from s3") || !strings.Contains(r.Command, "ssh ") || len(r.Output) == 0 {
+	if !strings.Contains(r.Resume, "conc install node1 --from s1") || !strings.Contains(r.Command, "ssh ") || len(r.Output) == 0 {
 		t.Errorf("nothing to go on with: %q %q %q", r.Resume, r.Command, r.Output)
 	}
 	s.deliver(wheel(t, "setuptools"), wheel(t, "wheel"))
