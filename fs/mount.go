@@ -14,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"bundlefs/fs/paths"
 	"bundlefs/fs/vfs"
 	"bundlefs/internal/mountpoint"
 )
@@ -21,12 +22,30 @@ import (
 // Server serves one mount.
 type Server struct {
 	files      vfs.FileSystem
-	mountpoint string        // absolute, without symlinks
+	mountpoint string        // absolute, without symlinks; "" when there is no mount
 	done       chan struct{} // closed when the kernel has let go
 	times      *latencies
 
 	closing sync.Once
+	ending  sync.Once // closes done where there is no kernel
 }
+
+// Open connects to the node and takes the folder without mounting it: the files are reached
+// by [Server.Tree], all else is as with a mount.
+func Open(ctx context.Context, o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	files, err := newFiles(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{files: files, done: make(chan struct{})}, nil
+}
+
+// Tree gives the files by their names. The kernel, where there is a mount, does not learn of
+// what is changed by it.
+func (s *Server) Tree() paths.Tree { return paths.Tree{FS: s.files} }
 
 // Mount connects to the node and mounts the folder on the folder dir. It returns when
 // the mount is ready for use.
@@ -153,6 +172,10 @@ func (s *Server) Unmount() error {
 	case <-s.done:
 		return nil
 	default:
+	}
+	if s.mountpoint == "" {
+		s.ending.Do(func() { close(s.done) })
+		return nil
 	}
 	err := mountpoint.Unmount(s.mountpoint, false)
 	if err == nil {

@@ -22,7 +22,7 @@ type Client struct {
 	mountpoint string
 	conn       net.Conn
 	mu         sync.Mutex // guards in and broken, and that one call is under way
-	in         *bufio.Scanner
+	in         *bufio.Reader
 	broken     error // why no further call is possible
 }
 
@@ -48,9 +48,7 @@ func Dial(ctx context.Context, mountpoint string) (*Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("control socket of %s: %w", canonical, err)
 		}
-		in := bufio.NewScanner(conn)
-		in.Buffer(make([]byte, 0, 4096), maxReply)
-		return &Client{mountpoint: canonical, conn: conn, in: in}, nil
+		return &Client{mountpoint: canonical, conn: conn, in: bufio.NewReader(conn)}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", canonical, ErrNotMounted)
 }
@@ -62,7 +60,12 @@ func (c *Client) Close() error { return c.conn.Close() }
 // is nil. args may be nil; progress too. When ctx ends first, the server cancels the
 // request, and the client cannot be used any more. An error of the handler is an *Error.
 func (c *Client) Call(ctx context.Context, op string, args any, result any, progress func(json.RawMessage)) error {
-	r := request{Op: op}
+	return c.call(ctx, request{Op: op}, args, result, func(line []byte) (*reply, error) { return c.roundTrip(line, progress) })
+}
+
+// call sends a request by talk, which gives the last line of the answer.
+func (c *Client) call(ctx context.Context, r request, args, result any, talk func(line []byte) (*reply, error)) error {
+	op := r.Op
 	if args != nil {
 		raw, err := json.Marshal(args)
 		if err != nil {
@@ -83,7 +86,7 @@ func (c *Client) Call(ctx context.Context, op string, args any, result any, prog
 		return fmt.Errorf("%s of %s: %w", op, c.mountpoint, c.broken)
 	}
 	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
-	answer, err := c.roundTrip(append(line, '\n'), progress)
+	answer, err := talk(append(line, '\n'))
 	if !stop() && err == nil {
 		// The context ended as the answer came in: it counts, but the deadline stays.
 		c.broken = ctx.Err()
@@ -114,26 +117,50 @@ func (c *Client) roundTrip(line []byte, progress func(json.RawMessage)) (*reply,
 	// A server that refuses us answers and hangs up without reading: its reason is worth
 	// more than the broken pipe.
 	_, writeErr := c.conn.Write(line)
-	for c.in.Scan() {
-		if len(bytes.TrimSpace(c.in.Bytes())) == 0 {
+	return c.answer(writeErr, progress)
+}
+
+// answer reads up to the last line of an answer, or to the one that lets the bytes come.
+func (c *Client) answer(writeErr error, progress func(json.RawMessage)) (*reply, error) {
+	for {
+		line, err := c.line()
+		if err != nil && writeErr != nil {
+			return nil, writeErr
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		var r reply
-		if err := json.Unmarshal(c.in.Bytes(), &r); err != nil {
+		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("malformed answer: %w", err)
 		}
 		switch {
-		case r.Error != nil, r.Result != nil:
+		case r.Error != nil, r.Result != nil, r.Go:
 			return &r, nil
 		case r.Progress != nil && progress != nil:
 			progress(r.Progress)
 		}
 	}
-	if writeErr != nil {
-		return nil, writeErr
+}
+
+// line reads one line, of which there is no more than maxReply.
+func (c *Client) line() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := c.in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return line, nil
+		case len(line) > maxReply:
+			return nil, fmt.Errorf("answer of more than %d bytes", maxReply)
+		case errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("the mount program hung up: %w", io.ErrUnexpectedEOF)
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
 	}
-	if err := c.in.Err(); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("the mount program hung up: %w", io.ErrUnexpectedEOF)
 }

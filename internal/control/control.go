@@ -13,6 +13,12 @@
 //	{"result":{…}}
 //	{"error":{"msg":"…","hint":"…","errno":16}}
 //
+// A request with "data":"in" or "data":"out" also carries bytes, which come as frames of at
+// most 256 KiB, each behind its length in four bytes, big end first; a frame without bytes is
+// their end. The server first answers one line, {"go":true} or the error, so that no bytes
+// come before it is ready; then the frames go over the connection, in their direction, and the
+// result or error follows. See [Streamer].
+//
 // A client that goes away cancels the request it has running. The server answers only its
 // own user and root.
 //
@@ -25,6 +31,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"syscall"
 )
 
@@ -53,6 +60,16 @@ type Handler interface {
 	// Of an error, the client sees its text, its errno (a syscall.Errno in its chain) and,
 	// if an error in its chain has a method Hint() string, the hint.
 	Handle(ctx context.Context, op string, args json.RawMessage, progress func(any)) (any, error)
+}
+
+// Streamer is a Handler whose clients also send and fetch bytes.
+type Streamer interface {
+	Handler
+	// Receive does op with the bytes that in gives up to io.EOF; a client that goes away
+	// before their end is another error of in. What it leaves unread is thrown away.
+	Receive(ctx context.Context, op string, args json.RawMessage, in io.Reader) (any, error)
+	// Send does op and writes its bytes to out.
+	Send(ctx context.Context, op string, args json.RawMessage, out io.Writer) (any, error)
 }
 
 // UnknownOpError is what a Handler returns for an op that it does not know.
@@ -88,9 +105,17 @@ func (e *Error) Unwrap() error {
 type request struct {
 	Op   string          `json:"op"`
 	Args json.RawMessage `json:"args,omitempty"`
+	Data string          `json:"data,omitempty"` // dataIn, dataOut, or "" for none
 }
 
+// The directions of bytes, as the server sees them.
+const (
+	dataIn  = "in"
+	dataOut = "out"
+)
+
 type reply struct {
+	Go       bool            `json:"go,omitempty"` // the frames may come
 	Progress json.RawMessage `json:"progress,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 	Error    *Error          `json:"error,omitempty"`

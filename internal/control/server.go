@@ -220,6 +220,13 @@ func (s *Server) serve(conn *net.UnixConn) {
 		if ctx.Err() != nil {
 			break
 		}
+		if r.Data != "" {
+			if err := s.stream(ctx, p, r); err != nil {
+				break
+			}
+			idle <- struct{}{}
+			continue
+		}
 		handlers.Add(1)
 		go func() {
 			defer handlers.Done()
@@ -245,6 +252,11 @@ func (s *Server) answer(ctx context.Context, p *peer, r request) reply {
 		}
 	}
 	result, err := s.handler.Handle(ctx, r.Op, r.Args, progress)
+	return s.last(r, result, err)
+}
+
+// last makes the last line of a reply of what a handler returned.
+func (s *Server) last(r request, result any, err error) reply {
 	if err != nil {
 		return reply{Error: wireError(err)}
 	}

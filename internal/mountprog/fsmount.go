@@ -18,7 +18,7 @@ const (
 	defaultAttrTimeout  = time.Second
 )
 
-// mountFS connects and mounts.
+// mountFS connects and mounts; with nomount it only connects.
 func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) (*fs.Server, error) {
 	exclusive, err := m.exclusiveMode()
 	if err != nil {
@@ -41,6 +41,9 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) 
 	o.MountOptions = m.kernelOptions()
 	o.Subtype = m.subtype
 	o.Debug, o.Log = m.debug, log.Logger
+	if m.nomount {
+		return fs.Open(ctx, o)
+	}
 	return fs.Mount(ctx, m.mountpoint, o)
 }
 
