@@ -55,5 +55,9 @@ func option(word, value string) string {
 // mountOptions are the options with which a bundle is mounted, apart from the
 // connection: the one place that decides how bundles are mounted.
 func (st *State) mountOptions() []string {
-	return []string{option("fsname", st.source()), option("exclusive", st.Record.Token)}
+	list := []string{option("fsname", st.source()), option("exclusive", st.Record.Token)}
+	if st.MountPoint == None {
+		list = append(list, "nomount")
+	}
+	return list
 }

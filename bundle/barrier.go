@@ -48,7 +48,7 @@ type MountStatus struct {
 // or one of package remote: the node cannot be reached. progress may be nil.
 func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
 	st, err := b.open()
-	if err != nil || st.MountPoint == None {
+	if err != nil {
 		return err
 	}
 	return b.barrier(ctx, st, "sync", "", progress)
@@ -58,10 +58,10 @@ func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
 // what a remote step wrote is seen at once.
 func (b *Bundle) Drop(ctx context.Context) error {
 	st, err := b.open()
-	if err != nil || st.MountPoint == None {
+	if err != nil {
 		return err
 	}
-	return b.explain(request(ctx, st.MountPoint, "drop", nil, nil, nil))
+	return b.explain(request(ctx, b.place(st), "drop", nil, nil, nil))
 }
 
 // Discard gives up all that the node refuses to take, and tells what that was:
@@ -74,7 +74,7 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 	}
 	defer release()
 	st, err := b.open()
-	if err != nil || st.MountPoint == None {
+	if err != nil {
 		return nil, err
 	}
 	if !b.Mounted(ctx) {
@@ -96,7 +96,7 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 		var result struct {
 			Changes int `json:"changes"`
 		}
-		err = request(ctx, st.MountPoint, "discard", map[string]string{"path": ""}, &result, nil)
+		err = request(ctx, b.place(st), "discard", map[string]string{"path": ""}, &result, nil)
 		switch {
 		case err == nil && result.Changes > 0:
 			given = append(given, refused.Changes...)
@@ -115,15 +115,15 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, progress func(Progress)) error {
 	// Who mended the cause of a refusal need not say so. A mount without
 	// refusals has nothing to be tried again; one that is dead tells below.
-	request(ctx, st.MountPoint, "retry", nil, nil, nil)
+	request(ctx, b.place(st), "retry", nil, nil, nil)
 
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		b.watch(watched, st.MountPoint, cancel)
+		b.watch(watched, b.place(st), cancel)
 	}()
-	err := request(watched, st.MountPoint, op, nil, nil, func(raw json.RawMessage) {
+	err := request(watched, b.place(st), op, nil, nil, func(raw json.RawMessage) {
 		var p Progress
 		if progress != nil && json.Unmarshal(raw, &p) == nil {
 			progress(p)
@@ -193,7 +193,7 @@ func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, er
 		return b.explain(err)
 	}
 	var m MountStatus
-	if request(ctx, st.MountPoint, "status", nil, &m, nil) != nil {
+	if request(ctx, b.place(st), "status", nil, &m, nil) != nil {
 		return err
 	}
 	switch {
@@ -202,7 +202,7 @@ func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, er
 	case !m.Connected && m.Pending.Files > 0:
 		return &LinkError{Node: st.Node, Reason: m.LinkError, Pending: m.Pending, Err: err}
 	case len(m.Refused) > 0 && !errors.Is(err, syscall.EBUSY):
-		return &RefusedError{Node: st.Node, MountPoint: st.MountPoint, Changes: m.Refused, Before: before}
+		return &RefusedError{Node: st.Node, MountPoint: b.place(st), Changes: m.Refused, Before: before}
 	}
 	return err
 }
@@ -243,7 +243,7 @@ func request(ctx context.Context, folder, op string, args, result any, progress 
 // spool is the folder with what the mount has not sent yet; "" when there is
 // none, and so nothing that is only here.
 func (st *State) spool() string {
-	if st.Cache == "" || st.MountPoint == None {
+	if st.Cache == "" {
 		return ""
 	}
 	dir := lease.Spool(st.Cache, st.Record.Token)

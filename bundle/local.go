@@ -22,7 +22,7 @@ func (b *Bundle) MakeLocal(ctx context.Context) error {
 	if err != nil || st.MountPoint == None {
 		return err
 	}
-	ours, other, err := findMount(st)
+	ours, other, err := b.findMount(st)
 	if err != nil || ours || other != nil {
 		return err // Mount tells what it thinks of another one
 	}
@@ -94,7 +94,7 @@ func (b *Bundle) RemoveLocal(ctx context.Context) error {
 	if !ok || st.MountPoint == None {
 		return nil
 	}
-	ours, other, err := findMount(&st)
+	ours, other, err := b.findMount(&st)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (b *Bundle) Lock(ctx context.Context) error {
 		case st.Phase == PhaseClosing:
 			return withHint(fmt.Errorf("bundle %s on %s: %w: closing it was interrupted", st.Dir, st.Node, ErrBlocked),
 				fmt.Sprintf("finish it with 'conc close %s'", st.Node))
-		case st.Phase == PhaseOpen && (st.MountPoint == None || b.Mounted(ctx)):
+		case st.Phase == PhaseOpen && b.Mounted(ctx):
 			return &BlockedError{Node: st.Node, Dir: st.Dir, Record: &st.Record, Since: st.Record.Time, Ours: true}
 		}
 	}
@@ -112,21 +112,16 @@ func (l *locking) run(ctx context.Context) error {
 		if err := l.b.unmount(ctx, false); err != nil {
 			return err
 		}
-		if st.MountPoint != None {
-			if err := awaitEnd(ctx, st.MountPoint); err != nil {
-				return err
-			}
+		if err := awaitEnd(ctx, l.b.place(&st)); err != nil {
+			return err
 		}
 		if at := st.spool(); at != "" {
 			l.b.log.Warn("the bundle was gone from the node; what was not sent of it is kept", "node", st.Node, "spool", at)
 		}
 	}
-	var cache string
-	if l.b.cfg.MountPoint != None {
-		var err error
-		if cache, err = l.b.cfg.cacheDir(); err != nil {
-			return err
-		}
+	cache, err := l.b.cfg.cacheDir()
+	if err != nil {
+		return err
 	}
 	rec := newRecord(&l.b.cfg)
 	st = State{
@@ -298,9 +293,7 @@ func (b *Bundle) takeBack(ctx context.Context) error {
 	err := b.unmount(ctx, false)
 	if st, ok := b.State(); ok && err == nil {
 		// The mount was not there long enough for anybody to write into it.
-		if st.MountPoint != None {
-			err = awaitEnd(ctx, st.MountPoint)
-		}
+		err = awaitEnd(ctx, b.place(&st))
 		if err == nil && st.spool() != "" {
 			err = os.RemoveAll(st.spool())
 		}

@@ -26,7 +26,9 @@ const (
 )
 
 // Mount mounts the bundle on the local folder and returns when it can be
-// used. A mount of ours that is there and lives is kept; one whose process has
+// used; without a mount point, the process that takes the mount's place is
+// started. Where FUSE is not to be had the bundle goes on without a mount
+// point, and the log says why. A mount of ours that is there and lives is kept; one whose process has
 // died is replaced.
 func (b *Bundle) Mount(ctx context.Context) error {
 	release, err := b.Hold(ctx)
@@ -35,10 +37,10 @@ func (b *Bundle) Mount(ctx context.Context) error {
 	}
 	defer release()
 	st, err := b.open()
-	if err != nil || st.MountPoint == None {
+	if err != nil {
 		return err
 	}
-	ours, other, err := findMount(st)
+	ours, other, err := b.findMount(st)
 	if err != nil {
 		return err
 	}
@@ -48,27 +50,36 @@ func (b *Bundle) Mount(ctx context.Context) error {
 			"unmount it, or set 'mount' in deploy.ini to another place: each node needs its own")
 	case !ours:
 		// Unmounted by somebody, it may still be sending.
-		if err := awaitEnd(ctx, st.MountPoint); err != nil {
+		if err := awaitEnd(ctx, b.place(st)); err != nil {
 			return err
 		}
-	case alive(st.MountPoint):
+	case alive(b.place(st)):
 		return nil
 	default:
 		b.log.Info("replacing a mount whose process has died", "mount", st.MountPoint)
-		if err := detach(st.MountPoint); err != nil {
+		if err := b.detach(st); err != nil {
 			return err
 		}
 	}
 	if err := b.MakeLocal(ctx); err != nil { // also after the folder was removed by hand
 		return err
 	}
-	if err := b.runBundlefs(ctx, st); err != nil {
+	err = b.runBundlefs(ctx, st)
+	var without *noFUSEError
+	if errors.As(err, &without) && ctx.Err() == nil {
+		if err := b.unmountable(ctx, st); err != nil {
+			return err
+		}
+		b.log.Warn(without.Error()+"; delivering without a mount", "node", b.cfg.Node)
+		err = b.runBundlefs(ctx, st)
+	}
+	if err != nil {
 		return b.notMounted(ctx, st, err)
 	}
-	if ours, _, err := findMount(st); err != nil {
+	if ours, _, err := b.findMount(st); err != nil {
 		return err
 	} else if !ours {
-		return fmt.Errorf("mount %s: bundlefs has ended without mounting", st.MountPoint)
+		return fmt.Errorf("mount %s: bundlefs has ended without mounting", b.place(st))
 	}
 	b.log.Info("mounted", "node", b.cfg.Node, "mount", st.MountPoint)
 	return nil
@@ -83,7 +94,7 @@ func (b *Bundle) notMounted(ctx context.Context, st *State, err error) error {
 	h, herr := b.Holder(ctx)
 	switch {
 	case herr != nil:
-		return fmt.Errorf("mount %s: %w", st.MountPoint, herr)
+		return fmt.Errorf("mount %s: %w", b.place(st), herr)
 	case !h.Ours:
 		return b.lostLock(ctx, st)
 	}
@@ -115,7 +126,7 @@ func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
 	if c := b.cfg.BundlefsCommand; len(c) > 0 {
 		name, args = c[0], c
 	}
-	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, st.MountPoint, st.mountOptions()...)...)
+	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, b.place(st), st.mountOptions()...)...)
 	// A file, not a pipe: nobody would have to wait for its other end.
 	fd, err := unix.MemfdCreate("bundlefs-messages", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -137,13 +148,33 @@ func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
 	}
 	if ctx.Err() != nil {
 		// It may have got as far as mounting when it was told to end.
-		if ours, _, merr := findMount(st); merr == nil && ours {
-			err = errors.Join(err, detach(st.MountPoint))
+		if ours, _, merr := b.findMount(st); merr == nil && ours {
+			err = errors.Join(err, b.detach(st))
 		}
-		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", st.MountPoint, err))
+		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", b.place(st), err))
 	}
 	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(messages, 0, 1<<16), 1<<16))
-	return mountFailure(st.MountPoint, err, text)
+	said := mountFailure(b.place(st), err, text)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == control.ExitNoFUSE {
+		return &noFUSEError{said}
+	}
+	return said
+}
+
+// noFUSEError is bundlefs's when the workstation does not let us mount.
+type noFUSEError struct{ err error }
+
+func (e *noFUSEError) Error() string { return "no FUSE here: " + e.err.Error() }
+func (e *noFUSEError) Unwrap() error { return e.err }
+
+// unmountable makes of a bundle that was to be mounted one without a mount point.
+func (b *Bundle) unmountable(ctx context.Context, st *State) error {
+	if err := b.RemoveLocal(ctx); err != nil {
+		return err
+	}
+	st.Local, st.MountPoint = nil, None
+	return b.setState(st)
 }
 
 // mountFailure makes an error of what bundlefs printed: "bundlefs: …" lines,
@@ -171,19 +202,20 @@ func mountFailure(mountpoint string, err error, text []byte) error {
 // Mounted tells whether the bundle is mounted and its process answers.
 func (b *Bundle) Mounted(ctx context.Context) bool {
 	st, ok := b.State()
-	if !ok || st.MountPoint == None {
+	if !ok {
 		return false
 	}
-	ours, _, err := findMount(&st)
-	return err == nil && ours && alive(st.MountPoint)
+	ours, _, err := b.findMount(&st)
+	return err == nil && ours && alive(b.place(&st))
 }
 
 // findMount tells whether the bundle is mounted on its local folder, or what
 // else is (nil when nothing is). The folder itself is not asked: a mount whose
-// link is down could let that hang.
-func findMount(st *State) (ours bool, other *mountpoint.Mount, err error) {
+// link is down could let that hang. Without a mount point the process in the
+// mount's place is looked for.
+func (b *Bundle) findMount(st *State) (ours bool, other *mountpoint.Mount, err error) {
 	if st.MountPoint == None {
-		return false, nil, nil
+		return alive(b.place(st)), nil, nil
 	}
 	path, err := control.Canonical(st.MountPoint)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -223,8 +255,11 @@ func serverOf(ctx context.Context, folder string) int {
 
 // unmountNow unmounts without a barrier, and without waiting for anything that
 // the node would have to answer. The mount program ends by itself.
-func unmountNow(folder string) error {
-	path, err := control.Canonical(folder)
+func (b *Bundle) unmountNow(ctx context.Context, st *State) error {
+	if st.MountPoint == None {
+		return request(ctx, b.place(st), "leave", nil, nil, nil)
+	}
+	path, err := control.Canonical(st.MountPoint)
 	if err != nil {
 		return err
 	}
@@ -247,38 +282,40 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	if !ok {
 		return nil
 	}
-	point := st.MountPoint // deploy.ini may name another by now
-	ours, _, err := findMount(&st)
+	ours, _, err := b.findMount(&st)
 	if err != nil {
 		return err
 	}
+	point := b.place(&st) // deploy.ini may name another by now
 	lives := ours && alive(point)
 	if barrier && !lives && st.Phase == PhaseOpen && st.spool() != "" {
 		if err := b.Mount(ctx); err != nil {
 			return fmt.Errorf("send what is only in the spool: %w", err)
 		}
 		ours, lives = true, true
+		st, _ = b.State() // it may have lost its mount point
+		point = b.place(&st)
 	}
 	switch {
 	case !ours:
 		return nil
 	case !lives:
-		err = detach(point)
+		err = b.detach(&st)
 	case barrier:
 		err = b.barrier(ctx, &st, "unmount", "unmounted", b.cfg.Progress)
 	default:
-		err = unmountNow(point)
+		err = b.unmountNow(ctx, &st)
 	}
 	if errors.Is(err, syscall.EBUSY) {
 		return &BusyError{MountPoint: point, Users: users(point, serverOf(ctx, point))}
 	}
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.
-		switch ours, _, merr := findMount(&st); {
+		switch ours, _, merr := b.findMount(&st); {
 		case merr != nil, ours && alive(point), ours && barrier:
 			return err
 		case ours:
-			if err := detach(point); err != nil {
+			if err := b.detach(&st); err != nil {
 				return err
 			}
 		}
@@ -295,26 +332,29 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 // allSent proves after an unmount that nothing was written between its barrier
 // and its end that could not be sent any more.
 func (b *Bundle) allSent(ctx context.Context, st *State) error {
-	if err := awaitEnd(ctx, st.MountPoint); err != nil {
+	if err := awaitEnd(ctx, b.place(st)); err != nil {
 		return err
 	}
 	if at := st.spool(); at != "" {
-		return withHint(fmt.Errorf("%s is unmounted, but not all of it is on the node: the rest is kept in %s", st.MountPoint, at),
+		return withHint(fmt.Errorf("%s is unmounted, but not all of it is on the node: the rest is kept in %s", b.place(st), at),
 			fmt.Sprintf("'conc mount %s' goes on sending it", st.Node))
 	}
 	return nil
 }
 
 // detach removes a mount that nobody serves any more, and what it left.
-func detach(folder string) error {
-	path, err := control.Canonical(folder)
+func (b *Bundle) detach(st *State) error {
+	if st.MountPoint == None {
+		return nil
+	}
+	path, err := control.Canonical(st.MountPoint)
 	if err != nil {
 		return err
 	}
 	if err := mountpoint.Unmount(path, true); err != nil {
 		return err
 	}
-	return reopen(folder)
+	return reopen(st.MountPoint)
 }
 
 // reopen opens the local folder again, which a killed mount program leaves

@@ -85,10 +85,10 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	if st.Phase == PhaseRemoved {
 		return nil
 	}
-	if ours, _, err := findMount(&st); err != nil {
+	if ours, _, err := b.findMount(&st); err != nil {
 		return err
 	} else if ours {
-		return &MountedError{MountPoint: st.MountPoint}
+		return &MountedError{MountPoint: b.place(&st)}
 	}
 	// The state is a file: what it says is checked again before it is acted on.
 	if err := CheckDir(st.Dir); err != nil {
@@ -274,7 +274,7 @@ func (b *Bundle) Forget(ctx context.Context) (spool string, err error) {
 		return "", err
 	}
 	if linked { // it sends what it can before it ends
-		if err := awaitEnd(ctx, st.MountPoint); err != nil {
+		if err := awaitEnd(ctx, b.place(&st)); err != nil {
 			return "", err
 		}
 	}

@@ -40,6 +40,15 @@ type State struct {
 	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
 }
 
+// place is what the mount program answers to: the mount point, or, where nothing is mounted, a
+// name next to the state.
+func (b *Bundle) place(st *State) string {
+	if st.MountPoint != None {
+		return st.MountPoint
+	}
+	return filepath.Join(b.store.dir, b.key()+".served")
+}
+
 // source is what the mount says is mounted: it tells the bundles apart.
 func (st *State) source() string { return st.Target + ":" + st.Dir }
 

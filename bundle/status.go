@@ -15,9 +15,10 @@ type Health string
 const (
 	HealthNone    Health = "not mounted"
 	HealthOK      Health = "mounted"
-	HealthDead    Health = "dead"    // mounted, but its process has died
-	HealthStuck   Health = "stuck"   // its process does not answer
-	HealthForeign Health = "foreign" // something else is mounted there
+	HealthServed  Health = "without a mount" // as HealthOK, but there is no mount point
+	HealthDead    Health = "dead"            // mounted, but its process has died; without a mount: has left a spool
+	HealthStuck   Health = "stuck"           // its process does not answer
+	HealthForeign Health = "foreign"         // something else is mounted there
 )
 
 // Status is how a bundle of ours is.
@@ -47,10 +48,7 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{State: st, Health: HealthNone, Spool: st.spool()}
-	if st.MountPoint == None {
-		return s, nil
-	}
-	ours, other, err := findMount(&st)
+	ours, other, err := b.findMount(&st)
 	switch {
 	case err != nil:
 		s.Problem = err.Error()
@@ -58,12 +56,15 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 	case other != nil:
 		s.Health, s.Problem = HealthForeign, other.Type+" "+other.Source
 		return s, nil
+	case !ours && st.MountPoint == None && s.Spool != "":
+		s.Health, s.Problem = HealthDead, "its process has died"
+		return s, nil
 	case !ours:
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	c, err := control.Dial(ctx, st.MountPoint)
+	c, err := control.Dial(ctx, b.place(&st))
 	if err != nil {
 		s.Health, s.Problem = HealthDead, err.Error()
 		return s, nil
@@ -74,5 +75,8 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 		return s, nil
 	}
 	s.Health = HealthOK
+	if st.MountPoint == None {
+		s.Health = HealthServed
+	}
 	return s, nil
 }

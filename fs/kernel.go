@@ -77,7 +77,7 @@ func mountDirectly(dir string, o kernelOptions, words []string) (fd int, err err
 	}
 	fd, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open /dev/fuse: %w", err)
+		return -1, NoFUSE(fmt.Errorf("open /dev/fuse: %w", err))
 	}
 	data = append(data, fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d",
 		fd, st.Mode&unix.S_IFMT, os.Geteuid(), os.Getegid()))
@@ -86,7 +86,7 @@ func mountDirectly(dir string, o kernelOptions, words []string) (fd int, err err
 		if errors.Is(err, unix.EINVAL) {
 			err = fmt.Errorf("%w: the kernel does not take the options %s", err, strings.Join(words, ","))
 		}
-		return -1, err
+		return -1, refusedMount(err)
 	}
 	return fd, nil
 }
@@ -95,7 +95,7 @@ func mountDirectly(dir string, o kernelOptions, words []string) (fd int, err err
 func mountByHelper(dir string, words []string) (fd int, err error) {
 	program, err := mountpoint.Fusermount()
 	if err != nil {
-		return -1, fmt.Errorf("%w: install fuse3", err)
+		return -1, NoFUSE(fmt.Errorf("%w: install fuse3", err))
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -117,7 +117,7 @@ func mountByHelper(dir string, words []string) (fd int, err error) {
 	theirs.Close()
 	if err != nil {
 		if s := strings.TrimSpace(said.String()); s != "" {
-			err = errors.New(s)
+			err = refusedByHelper(s)
 		}
 		return -1, err
 	}

@@ -47,6 +47,9 @@ const maxClients = 64
 // ErrNotMounted is what Dial returns, wrapped with the mount point, when nothing answers for it.
 var ErrNotMounted = errors.New("no bundlefs is mounted there")
 
+// ExitNoFUSE is the exit code of a mount program that this machine does not let mount by FUSE.
+const ExitNoFUSE = 3
+
 // ErrMounted is what Listen returns, wrapped with the mount point, when a live process
 // already answers for it.
 var ErrMounted = errors.New("already mounted")

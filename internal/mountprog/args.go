@@ -53,7 +53,7 @@ type mountConfig struct {
 
 	fs fs.Options // what goes there as it is
 
-	readOnly, allowOther, allowRoot, defaultPermissions, nonempty, noexec bool
+	readOnly, allowOther, allowRoot, defaultPermissions, nonempty, noexec, nomount bool
 
 	uid, gid, umask                                     *uint32
 	entryTimeout, attrTimeout, negativeTimeout, timeout *time.Duration

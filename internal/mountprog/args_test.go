@@ -255,6 +255,7 @@ var optionTests = map[string]struct {
 
 	"exclusive": {"T", func(m *mountConfig) bool { return m.exclusive == "T" }},
 	"cache_max": {"0", func(m *mountConfig) bool { return m.cacheMax == -1 }},
+	"nomount":   {"", func(m *mountConfig) bool { return m.nomount }},
 	"spool_max": {"12", func(m *mountConfig) bool { return m.spoolMax == 12 }},
 
 	"logfile":       {"/l", func(m *mountConfig) bool { return m.logfile == "/l" }},

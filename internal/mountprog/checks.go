@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	bfs "bundlefs/fs"
 	"bundlefs/internal/mountpoint"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +38,13 @@ func (sys system) check(m *mountConfig, say *messages) error {
 		return err
 	}
 	if err := sys.checkDevice(); err != nil {
-		return err
+		return bfs.NoFUSE(err)
 	}
 	if sys.euid == 0 {
 		return nil
 	}
 	if _, err := sys.fusermount(); err != nil {
-		return fail("apt-get install fuse3, or what your system calls it", "an ordinary user mounts by fusermount3: %w", err)
+		return bfs.NoFUSE(fail("apt-get install fuse3, or what your system calls it", "an ordinary user mounts by fusermount3: %w", err))
 	}
 	if m.allowOther || m.allowRoot {
 		return sys.checkAllowOther()

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bundlefs/fs"
-	"bundlefs/internal/control"
 	"bundlefs/internal/remote"
 	"bundlefs/internal/version"
 )
@@ -31,6 +30,8 @@ type report struct {
 //	sync      the barrier, with fs.Progress
 //	unmount   the barrier, then the unmount; EBUSY while the mount is in use. Answers when
 //	          the folder underneath is as it was before and the connection is closed
+//	leave     of -o nomount: ends without the barrier; what is not sent is kept if it cannot
+//	          be sent within 30 s
 //	drop      lets what others wrote on the node be seen
 //	retry     sends again what the node has refused
 //	discard   gives up what the node has refused under {"path": …}; answers {"changes": n}
@@ -71,6 +72,11 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 			}
 		}
 		return struct{}{}, nil
+	case "leave":
+		if !s.cfg.nomount {
+			break
+		}
+		return struct{}{}, server.Unmount()
 	case "drop":
 		server.Drop()
 		return struct{}{}, nil
@@ -89,7 +95,7 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		}
 		return map[string]int{"changes": changes}, err
 	}
-	return nil, &control.UnknownOpError{Op: op}
+	return s.fileOp(ctx, server, op, args)
 }
 
 // pingTime is how long status waits for the node. With a link that is down it tells what was

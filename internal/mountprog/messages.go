@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"bundlefs/fs"
 )
 
 type messages struct{ w io.Writer }
@@ -30,6 +32,9 @@ func (m *messages) failure(err error) int {
 	m.error(err)
 	if errors.Is(err, errInterrupted) {
 		return ExitInterrupted
+	}
+	if errors.Is(err, fs.ErrNoFUSE) {
+		return ExitNoFUSE
 	}
 	return ExitFailed
 }

@@ -12,6 +12,12 @@
 // parent exits with the child's code. So the child can ask for passwords on the terminal, and
 // Ctrl-C ends both.
 //
+// # Without a mount
+//
+// With -o nomount nothing is mounted: the folder is taken in exclusive mode all the same, and
+// its files are reached by the control socket, which is found under the name of a MOUNTPOINT
+// that need not exist. That is how conc delivers where FUSE is not to be had.
+//
 // # The end of a mount
 //
 // SIGTERM, SIGINT and SIGHUP bring everything to the node (the barrier, at most 30 s), then
@@ -27,6 +33,7 @@ import (
 	"fmt"
 	"io"
 
+	"bundlefs/internal/control"
 	"bundlefs/internal/version"
 )
 
@@ -35,6 +42,7 @@ const (
 	ExitOK          = 0
 	ExitFailed      = 1   // it could not be done, and the reason was printed
 	ExitUsage       = 2   // the arguments are wrong; nothing was tried
+	ExitNoFUSE      = control.ExitNoFUSE // this machine does not let us mount; the reason was printed
 	ExitInterrupted = 130 // a signal came before the mount was ready
 )
 

@@ -61,8 +61,10 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		return err
 	}
 	defer s.ctl.Close()
-	if err := thisSystem().check(m, say); err != nil {
-		return err
+	if !m.nomount {
+		if err := thisSystem().check(m, say); err != nil {
+			return err
+		}
 	}
 	if err := s.mount(ctx, signals); err != nil {
 		return err
@@ -92,7 +94,9 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
 	defer terminal.close()
 
 	var err error
-	if s.cover, err = mountpoint.NewCover(s.cfg.mountpoint); err != nil {
+	if s.cfg.nomount {
+		s.cover = nil
+	} else if s.cover, err = mountpoint.NewCover(s.cfg.mountpoint); err != nil {
 		s.log.Warn("the folder under the mount stays writable", "error", err)
 	}
 	prompts := &memory{terminal: remote.UserPrompter()}
@@ -140,6 +144,9 @@ func (s *serving) uncover() error {
 
 // leaveTree takes the mount out of the tree, whoever uses it, and forgets the mount point.
 func (s *serving) leaveTree() error {
+	if s.cfg.nomount {
+		return s.ctl.Close()
+	}
 	err := mountpoint.Unmount(s.cfg.mountpoint, true)
 	return errors.Join(err, s.uncover(), s.ctl.Close())
 }
