@@ -9,17 +9,24 @@ import (
 
 	"go.uber.org/goleak"
 
+	"bundlefs/internal/mountprog"
 	"bundlefs/internal/testnode"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The test binary is also the program that takes the place of a mount.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "bundlefs" {
+		os.Exit(mountprog.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // config is that of a bundle on a test node, on a workstation of its own.
 func config(t *testing.T, n *testnode.Node, dir string) Config {
 	t.Helper()
 	return Config{
 		Target: n.Target(), Node: "n1", Dir: dir, MountPoint: None,
-		Deploy: "/home/me/deploy.ini", StateDir: filepath.Join(t.TempDir(), "state"),
+		Deploy: "/home/me/deploy.ini", StateDir: filepath.Join(t.TempDir(), "state"), CacheDir: filepath.Join(t.TempDir(), "cache"),
 	}
 }
 
