@@ -40,7 +40,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{files: files, done: make(chan struct{})}, nil
+	return &Server{files: files, done: make(chan struct{}), times: new(latencies)}, nil
 }
 
 // Tree gives the files by their names. The kernel, where there is a mount, does not learn of

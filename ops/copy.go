@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -74,9 +76,6 @@ func (o copyOp) run(ctx context.Context, t *task) Result {
 
 // deliverable tells whether there is a mount to deliver into; OK when there is.
 func deliverable(ctx context.Context, env *Env) Result {
-	if env.Bundle.MountPoint() == bundle.None {
-		return blocked("give the node a 'mount' in deploy.ini", "the bundle has no mount to copy into")
-	}
 	switch mounted, err := env.mounted(ctx); {
 	case err != nil:
 		return resultOf(ctx, err)
@@ -94,7 +93,12 @@ func deliver(ctx context.Context, t *task, list []delivery, folders []string) Re
 	if err != nil {
 		return resultOf(ctx, err)
 	}
-	c := &copying{root: env.Bundle.MountPoint(), t: t, manifest: manifest}
+	files, err := env.Bundle.Files(ctx)
+	if err != nil {
+		return resultOf(ctx, err)
+	}
+	defer files.Close()
+	c := &copying{to: files, t: t, manifest: manifest}
 	for _, d := range list {
 		c.total += d.info.Size()
 	}
@@ -211,6 +215,9 @@ func walk(ctx context.Context, source, target string) (files []delivery, folders
 
 func (o copyOp) explain(env *Env, _ *Step) string {
 	line := "cd " + remote.Quote(env.Dir) + " && "
+	if env.Bundle.MountPoint() == bundle.None {
+		return withoutMount(env, o.globs, o.to)
+	}
 	target := path.Join(env.Bundle.MountPoint(), o.to)
 	if o.to != "" {
 		line += remote.Quote("mkdir", "-p", target) + " && "
@@ -222,9 +229,36 @@ func (o copyOp) explain(env *Env, _ *Step) string {
 	return "(" + line + " " + remote.Quote(target) + "/)"
 }
 
+// withoutMount is the command by hand where there is no mount: a copy over SSH.
+func withoutMount(env *Env, globs []string, to string) string {
+	n, target := env.Node, path.Join(env.Bundle.Dir(), to)
+	args := []string{"scp", "-rp"}
+	if !n.UseSSHConfig() {
+		args = append(args, "-F", "none")
+	}
+	if n.Port() != 0 {
+		args = append(args, "-P", strconv.Itoa(n.Port()))
+	}
+	if key, err := n.Key(); err == nil && key != "" {
+		args = append(args, "-i", key)
+	}
+	if n.Jump() != "" {
+		args = append(args, "-J", n.Jump())
+	}
+	line := "cd " + remote.Quote(env.Dir) + " && "
+	if to != "" {
+		line += overSSH(n, remote.Quote("mkdir", "-p", target)) + " && "
+	}
+	line += remote.Quote(args...) + " --"
+	for _, glob := range globs {
+		line += " " + globWord(glob)
+	}
+	return "(" + line + " " + remote.Quote(remotePrefix(n)+target+"/") + ")"
+}
+
 // copying is one run of copy.
 type copying struct {
-	root  string
+	to    bundle.Files
 	t     *task
 	total int64
 
@@ -236,7 +270,7 @@ type copying struct {
 
 func (c *copying) all(ctx context.Context, list []delivery, folders []string) error {
 	for _, f := range folders {
-		if err := os.MkdirAll(filepath.Join(c.root, f), 0o755); err != nil {
+		if err := c.to.MkdirAll(ctx, f, 0o755); err != nil {
 			return err
 		}
 	}
@@ -261,17 +295,16 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 		return err
 	}
 	defer in.Close()
-	target := filepath.Join(c.root, filepath.FromSlash(d.path))
 	c.mu.Lock()
 	before, known := c.manifest[d.path]
 	c.mu.Unlock()
-	there, statErr := os.Lstat(target)
+	there, statErr := c.to.Lstat(ctx, d.path)
 	if known && statErr == nil && unchanged(there, before, d.info) {
-		sum, _, err := c.pour(ctx, io.Discard, in)
-		if err != nil {
+		poured := c.pour(ctx, in)
+		if _, err := io.Copy(io.Discard, poured); err != nil {
 			return err
 		}
-		if sum == before.SHA256 {
+		if poured.sum() == before.SHA256 {
 			c.mu.Lock()
 			c.kept++
 			c.mu.Unlock()
@@ -282,28 +315,29 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 			return err
 		}
 	}
-	name := target
+	name := d.path
 	if statErr == nil {
-		name = filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".conc-new")
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		name = path.Join(path.Dir(d.path), "."+path.Base(d.path)+".conc-new")
+		if err := c.to.Remove(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	sum, size, err := c.write(ctx, name, in, d.info)
-	if err == nil && name != target {
-		err = os.Rename(name, target)
+	poured := c.pour(ctx, in)
+	err = c.to.Write(ctx, name, d.info.Mode().Perm(), d.info.ModTime(), poured)
+	if err == nil && name != d.path {
+		err = c.to.Rename(ctx, name, d.path)
 	}
 	if err != nil {
-		os.Remove(name)
+		c.to.Remove(context.WithoutCancel(ctx), name)
 		return err
 	}
-	after, err := os.Lstat(target)
+	after, err := c.to.Lstat(ctx, d.path)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.manifest[d.path] = Entry{sum, size, after.ModTime().Unix(), time.Now().Unix()}
+	c.manifest[d.path] = Entry{poured.sum(), poured.size, after.ModTime().Unix(), time.Now().Unix()}
 	return nil
 }
 
@@ -319,48 +353,33 @@ func unchanged(there fs.FileInfo, delivered Entry, source fs.FileInfo) bool {
 		there.Size() == source.Size() && there.Mode().Perm() == source.Mode().Perm()
 }
 
-// write makes a new file with the content, mode and time of the source.
-func (c *copying) write(ctx context.Context, name string, in io.Reader, info fs.FileInfo) (sum string, size int64, err error) {
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()|0o200)
-	if err != nil {
-		return "", 0, err
-	}
-	sum, size, err = c.pour(ctx, out, in)
-	if err == nil {
-		err = out.Chmod(info.Mode().Perm()) // past the umask
-	}
-	err = errors.Join(err, out.Close())
-	if err == nil {
-		err = os.Chtimes(name, info.ModTime(), info.ModTime())
-	}
-	return sum, size, err
+// pouring is a source that is read: with the SHA-256 taken on the way, and up to the end of ctx.
+type pouring struct {
+	ctx  context.Context
+	c    *copying
+	in   io.Reader
+	hash hash.Hash
+	size int64
 }
 
-// pour copies with the SHA-256 taken on the way.
-func (c *copying) pour(ctx context.Context, out io.Writer, in io.Reader) (sum string, size int64, err error) {
-	hash := sha256.New()
-	buf := make([]byte, 256<<10)
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return "", size, err
-		}
-		n, err := in.Read(buf)
-		if n > 0 {
-			hash.Write(buf[:n])
-			if _, err := out.Write(buf[:n]); err != nil {
-				return "", size, err
-			}
-			size += int64(n)
-			c.count(int64(n))
-		}
-		if err == io.EOF {
-			return hex.EncodeToString(hash.Sum(nil)), size, nil
-		}
-		if err != nil {
-			return "", size, err
-		}
-	}
+func (c *copying) pour(ctx context.Context, in io.Reader) *pouring {
+	return &pouring{ctx: ctx, c: c, in: in, hash: sha256.New()}
 }
+
+func (p *pouring) Read(b []byte) (int, error) {
+	if err := context.Cause(p.ctx); err != nil {
+		return 0, err
+	}
+	n, err := p.in.Read(b)
+	p.hash.Write(b[:n])
+	p.size += int64(n)
+	if n > 0 {
+		p.c.count(int64(n))
+	}
+	return n, err
+}
+
+func (p *pouring) sum() string { return hex.EncodeToString(p.hash.Sum(nil)) }
 
 func (c *copying) count(n int64) {
 	c.mu.Lock()

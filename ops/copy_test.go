@@ -135,8 +135,6 @@ func TestCopyRefuses(t *testing.T) {
 	}
 	s.write("y", "3")
 	want(t, first(s.run("local copy y")), Failed, "y")
-	s.bundle.path = bundle.None
-	want(t, first(s.run("local copy a")), Blocked, "no mount")
 }
 
 func TestCopyFolderWithGlobCharacters(t *testing.T) {

@@ -39,6 +39,7 @@ type Bundle interface {
 	Dir() string        // on the node, relative to the home
 	MountPoint() string // absolute, or bundle.None
 	Status(context.Context) (*bundle.Status, error)
+	Files(context.Context) (bundle.Files, error) // what the mount shows, also without a mount
 
 	Lock(context.Context) error         // remote open
 	MakeLocal(context.Context) error    // local open
@@ -70,7 +71,7 @@ func (e *Env) mounted(ctx context.Context) (bool, error) {
 	switch st.Health {
 	case bundle.HealthNone:
 		return false, nil
-	case bundle.HealthOK:
+	case bundle.HealthOK, bundle.HealthServed:
 		return true, nil
 	}
 	return false, &mountError{e.Node.Name, st}

@@ -118,6 +118,9 @@ func (f *folder) Status(context.Context) (*bundle.Status, error) {
 	}
 	return &bundle.Status{State: bundle.State{MountPoint: f.path}, Health: f.health}, nil
 }
+func (f *folder) Files(context.Context) (bundle.Files, error) {
+	return bundle.MountedFiles(f.path), nil
+}
 func (f *folder) set(h bundle.Health) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

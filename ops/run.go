@@ -73,7 +73,7 @@ func (o runOp) run(ctx context.Context, t *task) Result {
 // deploy.ini's folder when it is not mounted. $CONC_DEPLOY_DIR is always the latter.
 func (o runOp) folder(ctx context.Context, env *Env) (string, error) {
 	mounted, err := env.mounted(ctx)
-	if mounted {
+	if mounted && env.Bundle.MountPoint() != bundle.None {
 		return env.Bundle.MountPoint(), nil
 	}
 	return env.Dir, err
