@@ -3,7 +3,6 @@ package bundle
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"bundlefs/internal/control"
 )
@@ -62,7 +61,7 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 	case !ours:
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
 	c, err := control.Dial(ctx, b.place(&st))
 	if err != nil {

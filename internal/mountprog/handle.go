@@ -100,7 +100,7 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 
 // pingTime is how long status waits for the node. With a link that is down it tells what was
 // measured before.
-const pingTime = 2 * time.Second
+const pingTime = 500 * time.Millisecond
 
 func (s *serving) ping(ctx context.Context, server *fs.Server) {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
