@@ -40,10 +40,10 @@ import (
 // Exit codes of bundlefs. They are never reused for something else.
 const (
 	ExitOK          = 0
-	ExitFailed      = 1   // it could not be done, and the reason was printed
-	ExitUsage       = 2   // the arguments are wrong; nothing was tried
+	ExitFailed      = 1                  // it could not be done, and the reason was printed
+	ExitUsage       = 2                  // the arguments are wrong; nothing was tried
 	ExitNoFUSE      = control.ExitNoFUSE // this machine does not let us mount; the reason was printed
-	ExitInterrupted = 130 // a signal came before the mount was ready
+	ExitInterrupted = 130                // a signal came before the mount was ready
 )
 
 // Main runs bundlefs with args, which leave out the program's name, and returns its exit code.
