@@ -39,6 +39,7 @@ type mountSpec struct {
 	AllowRoot  bool
 	Options    []string
 	Spool      string // of exclusive mode; "" is shared mode
+	LinksOut   bool   // links may lead out of the mount
 	Debug      bool
 
 	as *user // who serves; nil is who runs the tests
@@ -71,6 +72,7 @@ func serveMount(spec string) error {
 	if s.Spool != "" {
 		exclusive = &fs.Exclusive{Spool: s.Spool}
 	}
+	contain := !s.LinksOut
 	server, err := fs.Mount(context.Background(), s.Mountpoint, fs.Options{
 		Exclusive: exclusive,
 		Dial: func(ctx context.Context) (fs.Conn, error) {
@@ -83,8 +85,9 @@ func serveMount(spec string) error {
 		Root:         s.Root,
 		Name:         "node:" + s.Root,
 		EntryTimeout: s.Timeouts, AttrTimeout: s.Timeouts, NegativeTimeout: s.Timeouts,
-		Timeout:  s.Timeout,
-		ReadOnly: s.ReadOnly, AllowOther: s.AllowOther, AllowRoot: s.AllowRoot, MountOptions: s.Options,
+		ContainSymlinks: &contain,
+		Timeout:         s.Timeout,
+		ReadOnly:        s.ReadOnly, AllowOther: s.AllowOther, AllowRoot: s.AllowRoot, MountOptions: s.Options,
 		Debug: s.Debug,
 		Log:   log,
 	})

@@ -1,6 +1,7 @@
 package fs_test
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -27,14 +28,15 @@ var notInSFTP = map[string]string{
 
 func TestPosix(t *testing.T) {
 	n := testnode.Start(t)
-	posix(t, newMount(t, n, n.Target()))
+	posix(t, newMountWith(t, n, mountSpec{Target: n.Target(), LinksOut: true}))
 }
 
 func TestPosixExclusive(t *testing.T) {
 	n := testnode.Start(t)
-	posix(t, newExclusiveMount(t, n, n.Target()))
+	posix(t, newMountWith(t, n, mountSpec{Target: n.Target(), LinksOut: true, Spool: filepath.Join(t.TempDir(), "spool")}))
 }
 
+// posix runs the suite on a mount whose links may lead out, as one of its tests wants.
 func posix(t *testing.T, m *mount) {
 	for _, name := range slices.Sorted(maps.Keys(posixtest.All)) {
 		if notInSFTP[name] != "" {
@@ -51,7 +53,7 @@ func posix(t *testing.T, m *mount) {
 // link's target as the node sees it.
 func TestOpenRace(t *testing.T) {
 	n := testnode.Start(t)
-	m := newMount(t, n, n.Target())
+	m := newMountWith(t, n, mountSpec{Target: n.Target(), LinksOut: true})
 	dir := m.fresh(t)
 	name, other := filepath.Join(dir, "name"), filepath.Join(dir, "other")
 	outside := filepath.Join(n.Home, "outside") // where the node would follow the link to
@@ -105,5 +107,43 @@ func TestOpenRace(t *testing.T) {
 			t.Error("the node has followed the link")
 		}
 		syscall.Close(fd)
+	}
+}
+
+// A link that leads out of the mount is refused by the kernel's own steps, by
+// whatever way somebody comes to it; one that stays inside works.
+func TestLinksStayInside(t *testing.T) {
+	n := testnode.Start(t)
+	for mode, spec := range map[string]mountSpec{"shared": {Root: "s"}, "exclusive": {Root: "x", Spool: filepath.Join(t.TempDir(), "spool")}} {
+		t.Run(mode, func(t *testing.T) {
+			root := filepath.Join(n.Home, spec.Root)
+			if err := os.MkdirAll(filepath.Join(root, "a", "b"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, "f"), []byte("inside"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			for name, target := range map[string]string{
+				"a/b/in": "../../f", "a/b/out": "../../../f", "a/b/abs": "/etc/passwd", "short": "a/b", "a/up": "../a/b", "a/trick": "up/../../f", "top": "a/..",
+			} {
+				if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			spec.Target = n.Target()
+			m := newMountWith(t, n, spec)
+			for name, inside := range map[string]bool{
+				"a/b/in": true, "short/in": true, "a/up/in": true,
+				"a/b/out": false, "short/out": false, "a/up/out": false, "a/b/abs": false, "short/abs": false, "a/trick": false, "top": false,
+			} {
+				got, err := os.ReadFile(filepath.Join(m.Dir, name))
+				if inside && (err != nil || string(got) != "inside") {
+					t.Errorf("%s: %q, %v", name, got, err)
+				}
+				if !inside && !errors.Is(err, syscall.EPERM) {
+					t.Errorf("%s: %q, %v, want EPERM", name, got, err)
+				}
+			}
+		})
 	}
 }

@@ -10,8 +10,9 @@
 // # Shared mode
 //
 // Other writers may change the same files, on the node or through other mounts.
-// Nothing is answered from memory here: each call is one request to the node or
-// a few, and returns when the node has answered. What may be remembered, and how
+// Names, attributes, targets of links and whole listings that the node has told are
+// remembered for a short time (nameCache); what this mount changes is changed there
+// at once. Who walks through a tree has its folders listed ahead (shared_ahead.go). What may be remembered, and how
 // long, is told to the caller as the timeouts of an [Entry]. When [FileSystem]'s
 // Write returns, the data is on the node, so closing a file has nothing left to
 // do, and who opens the file afterwards, anywhere, reads it (close-to-open
@@ -121,7 +122,7 @@
 //  2. node.names of a folder: read by all that send the path of one of its
 //     children, written by what adds, removes or renames one; of two folders the
 //     one with the lower inode number first;
-//  3. tree.mu: the tree, never held during a request;
+//  3. tree.mu: the tree, never held during a request, and then nameCache.mu;
 //  4. Shared.mu: the tables of open files and folders.
 //
 // In exclusive mode: xdir.mu or nodeReader.mu, then Exclusive.paths, then
