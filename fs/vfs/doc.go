@@ -64,7 +64,8 @@
 //   - A file that was renamed before it was first sent, or takes the name of one
 //     that is on the node, is put together under a hidden name in the same folder:
 //     its name appears with its whole content. A file that is on the node moves only
-//     when all that was written before the renaming has arrived.
+//     when all that was written before the renaming has arrived. The same holds for
+//     a folder and all that is in it, but for what can move only after it.
 //   - The times of a folder are set when nothing in it is left to be sent.
 //   - Everything else goes at once: as many actions as the window allows. Of the
 //     actions on one name or inode there is one at a time (gate). While paths are

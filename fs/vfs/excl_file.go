@@ -203,9 +203,17 @@ func (x *Exclusive) Flush(ctx context.Context, h Handle) error {
 		return &Error{"close", "", err}
 	}
 	if f.writable {
-		x.press(f.n)
+		x.closed(f.n)
 	}
 	return nil
+}
+
+// closed sends what was put off of a file that is likely complete; mu is held. A new
+// and empty one is left for later: it is often a lock or a trial, and soon gone.
+func (x *Exclusive) closed(n *xnode) {
+	if len(n.places) > 0 || n.attr.Size > 0 {
+		x.press(n)
+	}
 }
 
 // press sends what was put off of a file; mu is held.
@@ -252,7 +260,7 @@ func (x *Exclusive) Release(h Handle) {
 	n.opens--
 	if f.writable {
 		n.writers--
-		x.press(n)
+		x.closed(n)
 	}
 	if n.opens == 0 {
 		n.pressed = false

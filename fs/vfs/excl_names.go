@@ -173,7 +173,7 @@ func (x *Exclusive) Link(ctx context.Context, ino, parent Ino, name string) (Ent
 	n.touchCtime()
 	dir.touch()
 	n.uses++
-	n.moved = n.moved || len(n.places) == 0 && n.isFile()
+	n.moved = n.moved || len(n.places) == 0 && !n.isSymlink()
 	x.changedName(d, seq)
 	return x.entry(n), nil
 }
@@ -342,7 +342,7 @@ func (x *Exclusive) rename(ctx context.Context, oldParent Ino, oldName string, n
 	n.touchCtime()
 	from.touch()
 	to.touch()
-	n.moved = n.moved || len(n.places) == 0 && n.isFile()
+	n.moved = n.moved || len(n.places) == 0 && !n.isSymlink()
 	x.changedName(d2, seq)
 	x.changedName(d1, seq)
 	if over != nil {

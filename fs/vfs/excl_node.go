@@ -38,7 +38,7 @@ type xnode struct {
 	unlocked bool // and then let us work in it
 
 	pressed    bool   // is to be sent though it is still being written
-	moved      bool   // renamed before it was first sent: its name must not appear before its content
+	moved      bool   // renamed before it was first sent: its name must not appear before its content, or what is in it
 	stale      bool   // the node may know better: ask before answering
 	made       bool   // found in the journal as made here
 	generation uint64 // of the journal that tells of it

@@ -159,7 +159,7 @@ func (p *replayer) replay(r *record) error {
 		if err := errors.Join(folders(parent), needs(n)); err != nil {
 			return err
 		}
-		n.moved = n.moved || len(n.places) == 0 && n.isFile()
+		n.moved = n.moved || len(n.places) == 0 && !n.isSymlink()
 		return x.replayName(parent, r.Name, n, true, false)
 	case recUnlink:
 		if err := errors.Join(folders(parent), needs(parent.foundIn(r.Name))); err != nil {
@@ -171,7 +171,7 @@ func (p *replayer) replay(r *record) error {
 			return err
 		}
 		n = parent.found(r.Name)
-		n.moved = n.moved || len(n.places) == 0 && n.isFile()
+		n.moved = n.moved || len(n.places) == 0 && !n.isSymlink()
 		if err := x.replayName(parent2, r.Name2, n, true, false); err != nil {
 			return err
 		}

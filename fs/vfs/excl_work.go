@@ -22,7 +22,7 @@ type work struct {
 	last    uint64 // the newest change
 	flying  *mark  // of those on their way
 	queued  bool   // in Exclusive.ready
-	waits   *work  // what it waited for when it was last looked at
+	waits   *work  // what it waits for, if it does not wait to be looked at
 	refusal *refusal
 	pause   time.Duration // before the next try by itself
 	denied  int           // how often EACCES was the answer in a row
@@ -134,7 +134,7 @@ func (x *Exclusive) queue(w *work) {
 	if w == nil || w.queued || w.refusal != nil {
 		return
 	}
-	w.queued = true
+	w.queued, w.waits = true, nil
 	x.ready = append(x.ready, w)
 	x.changed.Broadcast()
 }

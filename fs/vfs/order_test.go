@@ -18,6 +18,7 @@ import (
 	"bundlefs/fs/vfs"
 	"bundlefs/internal/node"
 	"bundlefs/internal/remote"
+	"bundlefs/internal/testnode"
 )
 
 // watched is a node that shows each request before it is carried out.
@@ -390,15 +391,7 @@ func (w *waves) run(stop <-chan struct{}) int {
 // Saving a file in an editor, with a backup, takes at most four round trips until
 // the barrier returns.
 func TestEditorSave(t *testing.T) {
-	n, err := node.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	n := testnode.Start(t)
 	root := fresh(t, n.Home)
 	w := &waves{}
 	w.changed = sync.NewCond(&w.mu)

@@ -373,11 +373,12 @@ func (u *upload) finish(rounds []round) {
 	if len(u.handles) == 0 {
 		return
 	}
-	if len(u.handles) > 1 || u.err != nil {
+	s, h := u.senders[0], u.handles[0]
+	_, inOrder := s.Extension(sftpwire.ExtFsync) // OpenSSH's server; others may do requests side by side
+	if len(u.handles) > 1 || u.err != nil || !inOrder {
 		u.drain(0) // what is written later would change the time again
 	}
 	var tail []sftpwire.Request
-	s, h := u.senders[0], u.handles[0]
 	if u.err == nil {
 		if a := u.attrs(rounds); a != (sftpwire.Attrs{}) {
 			tail = append(tail, s.Fsetstat(h, a))

@@ -109,11 +109,17 @@ func (x *Exclusive) planName(w *work, d *dentry) *action {
 			x.settle(w) // the folder was removed before it was ever sent
 			return nil
 		}
+		d.parent.gate.wait(w) // it may get another name first
 		x.waitFor(w, d.parent.links[0].w)
 		return nil
 	}
 	if d.parent.locked {
 		return &action{kind: actAttr, w: w, n: d.parent, unlock: true}
+	}
+	if n := d.local; n != nil && n.isDir() {
+		if a, first := x.planBelow(w, d, n); first {
+			return a
+		}
 	}
 	if had := d.remote; had != nil {
 		if a, free := x.planVacate(w, d, had); !free {
@@ -277,7 +283,7 @@ func (x *Exclusive) planMoveFile(w *work, d *dentry, n *xnode) *action {
 	if c := n.w; c != nil && c.refusal != nil {
 		x.refuse(w, &refusal{err: c.refusal.err, errno: c.refusal.errno, on: c})
 		return nil
-	} else if c != nil && (c.flying != nil && c.flying.seq <= w.last || c.mark != nil && c.mark.seq <= w.last) {
+	} else if c != nil && c.before(w.last) > 0 {
 		n.pressed = true
 		x.waitFor(w, c)
 		return nil
@@ -304,6 +310,7 @@ func (x *Exclusive) planNode(w *work, n *xnode) *action {
 			x.refuse(w, &refusal{err: d.w.refusal.err, errno: d.w.refusal.errno, on: d.w})
 		} else {
 			n.gate.wait(w)
+			w.waits = d.w
 			x.queue(d.w)
 		}
 		return nil
