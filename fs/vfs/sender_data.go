@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"errors"
+	"os"
 	"syscall"
 	"time"
 
@@ -380,8 +382,10 @@ func (u *upload) finish(rounds []round) {
 	}
 	var tail []sftpwire.Request
 	if u.err == nil {
-		if a := u.attrs(rounds); a != (sftpwire.Attrs{}) {
+		if a := u.attrs(rounds); a != (sftpwire.Attrs{}) && inOrder {
 			tail = append(tail, s.Fsetstat(h, a))
+		} else if a != (sftpwire.Attrs{}) {
+			u.err = u.setAttrs(a)
 		}
 		if _, ok := s.Extension(sftpwire.ExtFsync); ok && wants(rounds, sendSync) {
 			tail = append(tail, s.Fsync(h))
@@ -396,6 +400,25 @@ func (u *upload) finish(rounds []round) {
 			u.err = err
 		}
 	}
+}
+
+// setAttrs sets attributes on a server that does so by the path which the handle was
+// opened with, where the file may not be any more.
+func (u *upload) setAttrs(a sftpwire.Attrs) error {
+	s := u.senders[0]
+	err := s.Fsetstat(u.handles[0], a).Wait(u.x.ctx)
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	u.x.paths.RLock()
+	defer u.x.paths.RUnlock()
+	u.x.mu.Lock()
+	p, ok := u.x.remotePath(u.n)
+	u.x.mu.Unlock()
+	if !ok {
+		return nil // removed meanwhile
+	}
+	return s.Setstat(u.x.ctx, p, a, false)
 }
 
 func wants(rounds []round, mask attrMask) bool {
