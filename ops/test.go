@@ -38,10 +38,14 @@ func (o testOp) run(ctx context.Context, t *task) Result {
 }
 
 func (o testOp) explain(env *Env, _ *Step) string {
-	return o.childStep.explain(env, `import json, sys, unittest; ncd, sudo = json.loads(sys.argv[1]), `+o.passwordByHand()+`; `+
+	line := o.childStep.explain(env, `import json, sys, unittest; ncd, sudo = json.loads(sys.argv[1]), `+o.passwordByHand()+`; `+
 		`s = [unittest.defaultTestLoader.loadTestsFromNames(sys.argv[2:])]; `+
 		`[s.extend(t) if isinstance(t, unittest.TestSuite) else (setattr(type(t), "ncd", ncd), setattr(type(t), "sudoPass", sudo)) for t in s]; `+
 		`sys.exit(s[0].countTestCases() == 0 or not unittest.TextTestRunner(verbosity=2).run(s[0]).wasSuccessful())`, o.tests...)
+	if o.host == Remote && !o.bundle && len(o.path) == 0 { // it works without a bundle, too
+		line = strings.Replace(line, "cd "+env.Bundle.Dir()+" && ", "cd "+env.Bundle.Dir()+" 2>/dev/null; ", 1)
+	}
+	return line
 }
 
 // TestStatus is how a test ended.

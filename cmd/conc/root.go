@@ -90,7 +90,7 @@ Exit codes: 0 OK or STOPPED by plan, 1 FAILED, 2 wrong usage or deploy.ini,
 	root.AddCommand(
 		newNodesCommand(a), newShowCommand(a), newCheckCommand(a), newPlanCommand(a),
 		newOpenCommand(a), newStatusCommand(a), newMountCommand(a), newSyncCommand(a),
-		newInstallCommand(a), newRunCommand(a), newCloseCommand(a), newUnlockCommand(a),
+		newInstallCommand(a), newRunCommand(a), newTestCommand(a), newCloseCommand(a), newUnlockCommand(a),
 		newShellCommand(a), newLogCommand(a), newRehearseCommand(a), newVersionCommand(a),
 	)
 	return root

@@ -1,6 +1,6 @@
 """Tests that run on the node after a deploy, with the Python of the virtual environment.
 
-`ncd` and `sudoPass` are set by who runs them. They run without as well: `python -m unittest hello.devops.nodetests` on the node.
+The step `test` and `conc test` set `ncd` and `sudoPass`. They run without as well: `python -m unittest hello.devops.nodetests` on the node.
 """
 import os
 import sqlite3
