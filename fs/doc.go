@@ -20,8 +20,9 @@
 //
 // In shared mode the kernel keeps names and attributes for the timeouts of
 // [Options], and a file's data from one open to the next request that finds its
-// time or size changed; opening a file drops what was kept (close-to-open
-// consistency). Writes go to the node before they return. The writeback cache of
+// time or size changed; opening a file drops what was kept if the file has changed
+// (close-to-open consistency). Writes are sent behind; closing a file waits until the
+// node has them, and tells of their errors. The writeback cache of
 // the kernel is not used: it has lost data of network file systems, and it would
 // keep errors from the writer.
 //

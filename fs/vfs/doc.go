@@ -12,21 +12,39 @@
 // Other writers may change the same files, on the node or through other mounts.
 // Names, attributes, targets of links and whole listings that the node has told are
 // remembered for a short time (nameCache); what this mount changes is changed there
-// at once. Who walks through a tree has its folders listed ahead (shared_ahead.go). What may be remembered, and how
-// long, is told to the caller as the timeouts of an [Entry]. When [FileSystem]'s
-// Write returns, the data is on the node, so closing a file has nothing left to
-// do, and who opens the file afterwards, anywhere, reads it (close-to-open
-// consistency). A listing is passed on in parts: what this mount has changed since
-// it was taken is left to be looked up.
+// at once. Who walks through a tree has its folders listed ahead (shared_ahead.go).
+// What may be remembered, and how long, is told to the caller as the timeouts of an
+// [Entry]. A listing is passed on in parts: what this mount has changed since it was
+// taken is left to be looked up.
+//
+// Written data is sent behind the writer's back (writeQueue): small writes one
+// behind the other in one request, many requests at once, what overlaps in the order
+// of the calls. Flush, which each close(2) calls, returns when the node has all of
+// it, so that who opens the file afterwards, anywhere, reads it (close-to-open
+// consistency); whatever asks the node about the file waits for it too. An error is
+// told by the next write, flush or fsync of the handle, once. Reading on reads ahead
+// (readAhead). A file of which much is transferred is opened on all sessions; they
+// are used if all of them have the same attributes at one moment.
+//
+// The kernel's data of a file is good for the next open if size and time are the
+// same then as at the last one, and the time was old enough at that for a later
+// change to show in it.
 //
 // # When the link is lost
 //
 // The connection is made again by itself. Meanwhile requests wait, and fail with
 // ETIMEDOUT when the node has given no sign of life for the timeout; a link that is
 // slow but moves is waited for. Questions that a loss overtakes are asked again.
-// Changes are not, and fail with EIO: nobody knows whether the node made them.
-// In shared mode a file that was open before the loss fails with EIO until it is
-// opened again: its handle was the lost session's.
+//
+// In shared mode a file that was open is opened again by its name of now, and goes
+// on if it is the same: a file that was not written here must have the size and time
+// that the node last told, one that was must have a size that can come of it. Else,
+// and if it has no name any more, the error is ESTALE. Data that the node has not
+// acknowledged is sent again; of a file that is appended to, its size tells how much
+// of it has arrived, and the error is EIO if it does not. Data for which a caller was
+// told ETIMEDOUT is not sent later. After a change of names the node is looked at: what it has
+// not done is done again. A folder or file to be made that is there and empty is
+// taken for the one that was made; what cannot be told fails with EIO.
 //
 // # Exclusive mode
 //

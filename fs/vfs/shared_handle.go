@@ -154,8 +154,11 @@ func (s *Shared) awaitNames(ctx context.Context, n *node) bool {
 
 // openWire opens p on one session, on a connection that stands.
 func (s *Shared) openWire(ctx context.Context, p string, flags uint32, mode *uint32) (remoteHandle, error) {
-	h, _, err := s.openStat(ctx, p, flags, mode, false)
-	return h, err
+	o, err := s.openStat(ctx, p, flags, mode, false)
+	if err != nil {
+		return remoteHandle{}, err
+	}
+	return o.handle, nil
 }
 
 // openedFile is what the node has answered to an open.
@@ -167,10 +170,10 @@ type openedFile struct {
 
 // openStat opens p, and asks in the same round trip for the attributes of what has
 // the name then, if stat is set.
-func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uint32, stat bool) (remoteHandle, *openedFile, error) {
+func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uint32, stat bool) (*openedFile, error) {
 	c, err := s.link.get(ctx)
 	if err != nil {
-		return remoteHandle{}, nil, err
+		return nil, err
 	}
 	x := c.pickSender()
 	o, err := on(ctx, s.link, x, func() (*openedFile, error) {
@@ -186,16 +189,31 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 		o := &openedFile{handle: remoteHandle{x, id}}
 		if stat {
 			o.stat, o.statErr = question.Wait(context.Background())
+			if isLost(o.statErr) {
+				return nil, o.statErr // and so is the handle
+			}
 		}
 		return o, nil
 	}, func(o *openedFile) { s.closeHandle(o.handle) })
 	if isLost(err) {
 		c.fail()
 	}
-	if err != nil {
-		return remoteHandle{}, nil, err
+	return o, err
+}
+
+// openAsked opens p with its attributes. An open may be repeated when the connection
+// is lost under it.
+func (s *Shared) openAsked(ctx context.Context, p string, flags uint32, mode *uint32) (*openedFile, error) {
+	start := time.Now()
+	for {
+		o, err := s.openStat(ctx, p, flags, mode, true)
+		if !isLost(err) || s.link.ctx.Err() != nil {
+			return o, err
+		}
+		if s.link.timeout > 0 && time.Since(start) > s.link.timeout {
+			return nil, fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+		}
 	}
-	return o.handle, o, nil
 }
 
 // onFile runs a request on a handle of f, and again when the connection is lost

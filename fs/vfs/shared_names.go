@@ -110,7 +110,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	err = s.change(ctx, p, func(x *session) (err error) {
 		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendMkdir(p, mode) })
 		return err
-	})
+	}, s.madeDir(ctx, p))
 	if err != nil {
 		return Entry{}, &Error{"mkdir", p, s.whyNotMade(ctx, p, err)}
 	}
@@ -138,7 +138,7 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 	err = s.change(ctx, p, func(x *session) (err error) {
 		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendSymlink(target, p) })
 		return err
-	})
+	}, s.madeSymlink(ctx, target, p))
 	if err != nil {
 		return Entry{}, &Error{"symlink", p, s.whyNotMade(ctx, p, err)}
 	}
@@ -180,7 +180,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 		}
 		st, err = thenLook(wire, p, func() sftpwire.Request { return wire.SendHardlink(old, p) })
 		return err
-	})
+	}, s.madeLink(ctx, old, p))
 	if err != nil {
 		return Entry{}, &Error{"link", p, s.whyNotMade(ctx, p, err)}
 	}
@@ -201,7 +201,8 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) })
+	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) },
+		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
 	}
@@ -217,7 +218,8 @@ func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Rmdir(context.Background(), p) })
+	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Rmdir(context.Background(), p) },
+		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
 		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}
 	}
@@ -244,9 +246,9 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	}
 	defer s.tree.touch(from, to)
 	if mode == RenameNoReplace {
-		err = s.renameNew(ctx, oldPath, newPath)
+		err = s.renameNew(ctx, moved, oldPath, newPath)
 	} else {
-		err = s.renameOver(ctx, oldPath, newPath)
+		err = s.renameOver(ctx, moved, oldPath, newPath)
 	}
 	if err != nil {
 		s.cache.doubt(oldPath)
@@ -316,19 +318,19 @@ func mayBeDir(n *node) bool { return n == nil || n.mode == TypeDir }
 
 // renameNew renames to a name that must not exist. SSH_FXP_RENAME refuses an
 // existing one (draft, section 6.5).
-func (s *Shared) renameNew(ctx context.Context, oldPath, newPath string) error {
+func (s *Shared) renameNew(ctx context.Context, moved *node, oldPath, newPath string) error {
 	err := s.change(ctx, newPath, func(x *session) error {
 		if _, err := x.Lstat(newPath); err == nil {
 			return syscall.EEXIST
 		}
 		return x.Rename(oldPath, newPath)
-	})
+	}, s.renamed(ctx, moved, oldPath, newPath))
 	return s.whyNotRenamed(ctx, oldPath, newPath, false, err)
 }
 
 // renameOver renames and replaces: in one moment by posix-rename@openssh.com.
 // Without it the old file is moved aside first, brought back if that fails.
-func (s *Shared) renameOver(ctx context.Context, oldPath, newPath string) error {
+func (s *Shared) renameOver(ctx context.Context, moved *node, oldPath, newPath string) error {
 	err := s.change(ctx, newPath, func(x *session) error {
 		if _, ok := x.HasExtension("posix-rename@openssh.com"); ok {
 			return x.PosixRename(oldPath, newPath)
@@ -349,7 +351,7 @@ func (s *Shared) renameOver(ctx context.Context, oldPath, newPath string) error 
 			return errors.Join(err, x.Rename(aside, newPath))
 		}
 		return x.conn.wire.Remove(context.Background(), aside)
-	})
+	}, s.renamed(ctx, moved, oldPath, newPath))
 	return s.whyNotRenamed(ctx, oldPath, newPath, true, err)
 }
 
@@ -383,16 +385,6 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 		return "", &Error{"readlink", p, err}
 	}
 	return target, nil
-}
-
-// change runs a request that changes the name p, once: when the link is lost
-// under it, nobody knows whether it was done.
-func (s *Shared) change(ctx context.Context, p string, request func(x *session) error) error {
-	_, err := once(ctx, s.link, func(x *session) (struct{}, error) { return struct{}{}, request(x) }, nil)
-	if err != nil {
-		s.cache.doubt(p)
-	}
-	return err
 }
 
 // thenLook sends a request that makes the name p and, right behind it, asks for

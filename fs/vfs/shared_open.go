@@ -84,18 +84,18 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	defer release()
 	defer s.tree.touch(dir)
 	// Exclusively first: only a file that this call made gets its permissions.
-	h, o, err := s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT|syscall.O_EXCL), &mode, true)
+	o, err := s.createRemote(ctx, p, flags, &mode)
 	made := err == nil
 	if isFailure(err) {
 		if err = s.whyNotMade(ctx, p, err); errors.Is(err, syscall.EEXIST) && flags&syscall.O_EXCL == 0 {
-			h, o, err = s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT), &mode, true)
+			o, err = s.openAsked(ctx, p, wireFlags(flags|syscall.O_CREAT), &mode)
 			err = s.whyNotOpened(ctx, p, err)
 		}
 	}
 	if err != nil {
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
-	st, err := o.stat, o.statErr
+	h, st, err := o.handle, o.stat, o.statErr
 	if err != nil || saneMode(st.Permissions)&TypeMask != TypeRegular || made && st.Permissions&0o7777 != mode {
 		// The server's umask has taken bits away, or somebody else was at work.
 		st, err = on(ctx, s.link, h, func() (sftpwire.Stat, error) {
@@ -140,11 +140,11 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	}
 	fetch := s.cache.begin(path.Dir(p))
 	defer s.cache.end(fetch)
-	h, o, err := s.openStat(ctx, p, wireFlags(flags), nil, true)
+	o, err := s.openAsked(ctx, p, wireFlags(flags), nil)
 	if err != nil {
 		return Opened{}, &Error{"open", p, s.whyNotOpened(ctx, p, err)}
 	}
-	st, err := o.stat, o.statErr
+	h, st, err := o.handle, o.stat, o.statErr
 	if err != nil { // its name was taken away in between
 		st, err = on(ctx, s.link, h, func() (sftpwire.Stat, error) { return h.Fstat(h.id).Wait(context.Background()) }, nil)
 	}

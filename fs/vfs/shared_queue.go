@@ -350,6 +350,18 @@ func (s *Shared) resolveAppend(ctx context.Context, f *sharedFile, h remoteHandl
 // same to be believed after a loss.
 const appendSettle = 100 * time.Millisecond
 
+// owes reports whether something is queued that nobody was told has failed.
+func (q *writeQueue) owes() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, c := range q.chunks {
+		if !c.given {
+			return true
+		}
+	}
+	return false
+}
+
 // settleFile waits until the node has what was written through f. Its error is that
 // of waiting; those of writing are kept in the queue.
 func (s *Shared) settleFile(ctx context.Context, f *sharedFile) error {

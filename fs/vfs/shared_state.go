@@ -11,8 +11,8 @@ import (
 type fileState struct {
 	pending int // handles with data that the node does not have yet
 
-	// Since it was last not open: whether it was written here, and between which
-	// bounds its size on the node must be then if it is still the same file.
+	// Since the node last told of it while it was not open: whether it was written
+	// here, and between which bounds its size must be then if it is still the same file.
 	wrote     bool
 	low, high int64
 	// end is its size on the node as far as it follows from what was acknowledged;

@@ -208,6 +208,9 @@ func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error {
 		if progress != nil {
 			progress(Progress{Files: len(files) - i})
 		}
+		if !f.queue.owes() {
+			continue
+		}
 		if err := s.settleFile(ctx, f); err != nil {
 			return fmt.Errorf("wait for %s: %w", f.path, err)
 		}

@@ -60,6 +60,9 @@ func (t *tree) saw(n *node, a Attr) {
 	if n.seen.Size != a.Size || n.seen.Mtime != a.Mtime {
 		n.seenAs++
 	}
+	if len(n.open) == 0 {
+		n.file.wrote = false
+	}
 	n.seen = a
 }
 
@@ -336,9 +339,6 @@ func (t *tree) dropOpen(n *node, f *sharedFile) {
 			n.open = append(n.open[:i:i], n.open[i+1:]...)
 			break
 		}
-	}
-	if len(n.open) == 0 {
-		n.file.wrote = false
 	}
 	if f.writable {
 		t.staleLocked(n)
