@@ -22,9 +22,6 @@ func TestDeployWithoutMount(t *testing.T) {
 	write(t, filepath.Join(w.project, "notes.txt"), "first")
 	w.must(exitOK, "open", "open", "node1")
 	w.must(exitOK, "put: OK", "run", "node1", "put")
-	if r := w.must(exitOK, "install: OK", "install"); !strings.Contains(r.stderr, "notes | first") {
-		t.Errorf("got:\n%s", r.stderr)
-	}
 	w.must(exitBlocked, "held by this workstation", "open", "node1")
 	link.Drop()
 	write(t, filepath.Join(w.project, "notes.txt"), "second")
@@ -39,6 +36,9 @@ func TestDeployWithoutMount(t *testing.T) {
 	w.must(exitOK, "everything is on the node", "sync")
 	if got := onNode(n, "notes.txt"); got != "second" {
 		t.Errorf("the node has %q", got)
+	}
+	if r := w.must(exitOK, "install: OK", "install"); !strings.Contains(r.stderr, "notes | second") {
+		t.Errorf("got:\n%s", r.stderr)
 	}
 	if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "without a mount") {
 		t.Errorf("status:\n%s", r.stdout)
