@@ -2,6 +2,7 @@ package ops
 
 import (
 	"crypto/rand"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"path"
@@ -10,6 +11,16 @@ import (
 
 	"bundlefs/bundle"
 	"bundlefs/internal/remote"
+)
+
+// The programs of a script's own, for python3 -c.
+var (
+	//go:embed script_lock.py
+	scriptLock string
+	//go:embed script_stage.py
+	scriptStage string
+	//go:embed script_verify.py
+	scriptVerify string
 )
 
 // scripter is an operation that a script, which has no mount, does in another way
@@ -143,11 +154,8 @@ func (g *generator) lock() string {
 	if parent := path.Dir(dir); parent != "." {
 		mkdir = "mkdir -p " + remote.Quote(parent) + " && " + mkdir
 	}
-	record := `import json, os, socket, getpass, sys, time
-print(json.dumps({"token": sys.argv[1], "user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getppid(),
-  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "node": sys.argv[2], "deploy": sys.argv[3], "message": "a script of conc plan"}, indent=2))`
 	return overSSH(g.env.Node, mkdir) + ` || { say 'somebody holds the lock, or the node cannot be reached'; return 1; }` + "\n" +
-		remote.Quote("python3", "-c", record, g.token, g.env.Node.Name, path.Join(g.env.Dir, "deploy.ini")) + " | " +
+		remote.Quote("python3", "-c", scriptLock, g.token, g.env.Node.Name, path.Join(g.env.Dir, "deploy.ini")) + " | " +
 		overSSH(g.env.Node, "umask 077 && cat >"+remote.Quote(path.Join(dir, bundle.RecordName)))
 }
 
@@ -186,14 +194,8 @@ func (o copyOp) stage(g *generator) string {
 	for _, glob := range o.globs {
 		line += " " + globWord(glob)
 	}
-	sums := `import hashlib, os, sys
-for folder, _, names in os.walk("."):
-    for name in names:
-        file = os.path.join(folder, name)
-        with open(file, "rb") as f:
-            print(hashlib.sha256(f.read()).hexdigest() + "  " + os.path.relpath(file))`
 	return line + ` "$stage/files"/` + remote.Quote(o.to) + " &&\n" +
-		`(cd "$stage/files" && ` + remote.Quote("python3", "-X", "utf8", "-c", sums) + `) >>"$stage/manifest"`
+		`(cd "$stage/files" && ` + remote.Quote("python3", "-X", "utf8", "-c", scriptStage) + `) >>"$stage/manifest"`
 }
 
 func (o copyOp) script(g *generator, _ *Step) string {
@@ -215,27 +217,7 @@ func (o copyOp) script(g *generator, _ *Step) string {
 }
 
 func (o verifyOp) script(g *generator, _ *Step) string {
-	check := `import hashlib, os, sys
-bad, known = 0, {".conc-owner.json"}
-for line in sys.stdin.read().splitlines():
-    want, _, file = line.partition("  ")
-    known.add(file)
-    try:
-        with open(file, "rb") as f:
-            got = hashlib.sha256(f.read()).hexdigest()
-    except OSError:
-        got = "missing"
-    if got != want:
-        bad += 1
-        print(file + ": " + ("missing" if got == "missing" else "different"))
-for folder, _, names in os.walk(".") if "strict" in sys.argv else ():
-    for name in names:
-        file = os.path.relpath(os.path.join(folder, name))
-        if file not in known:
-            bad += 1
-            print(file + ": not delivered")
-sys.exit(bad > 0 or len(known) == 1)`
-	words := []string{"-X", "utf8", "-c", check}
+	words := []string{"-X", "utf8", "-c", scriptVerify}
 	if o.strict {
 		words = append(words, "strict")
 	}
