@@ -1,4 +1,4 @@
-package remote
+package remote_test
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
@@ -33,20 +34,20 @@ func (w *watched) Write(p []byte) (int, error) {
 // A command on a terminal knows its size and changes of it, and is ended by Ctrl-C.
 func TestTerminal(t *testing.T) {
 	n := testnode.Start(t)
-	c, err := Dial(t.Context(), n.Target(), Options{})
+	c, err := remote.Dial(t.Context(), n.Target(), remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	sizes := make(chan Window)
+	sizes := make(chan remote.Window)
 	in, keys := io.Pipe()
 	out := &watched{word: "30 100", seen: make(chan struct{})}
 	line := `stty size; echo $TERM; trap 'stty size; exit 9' INT; until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; sleep 300`
-	p, err := c.StartOn(t.Context(), Terminal{Type: "xterm", Window: Window{20, 70}, Resized: sizes}, line, in, out)
+	p, err := c.StartOn(t.Context(), remote.Terminal{Type: "xterm", Window: remote.Window{Rows: 20, Columns: 70}, Resized: sizes}, line, in, out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sizes <- Window{30, 100}
+	sizes <- remote.Window{Rows: 30, Columns: 100}
 	<-out.seen
 	if _, err := keys.Write([]byte{3}); err != nil {
 		t.Fatal(err)
