@@ -29,7 +29,7 @@ type app struct {
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
-	return &app{ui: newUI(stdout, stderr), stdin: stdin, prompt: remote.TerminalPrompter()}
+	return &app{ui: newUI(stdout, stderr), stdin: stdin, prompt: remote.UserPrompter()}
 }
 
 // main runs one command line and gives its exit code.

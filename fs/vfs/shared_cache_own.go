@@ -66,13 +66,7 @@ func (c *nameCache) removedLocked(p string) {
 	}
 }
 
-// below forgets all of a folder, and of those in it.
-func (c *nameCache) below(p string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.belowLocked(p)
-}
-
+// belowLocked forgets all of a folder, and of those in it.
 func (c *nameCache) belowLocked(p string) {
 	inside := strings.TrimSuffix(p, "/") + "/"
 	for dir, d := range c.dirs {
