@@ -6,29 +6,47 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
-// watched tells when a word has been written.
-type watched struct {
-	word string
-	seen chan struct{}
+// screen keeps what is written, and tells of it.
+type screen struct {
+	wrote chan struct{} // holds one token when something was written
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards text
 	text bytes.Buffer
-	once sync.Once
 }
 
-func (w *watched) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text.Write(p)
-	if strings.Contains(w.text.String(), w.word) {
-		w.once.Do(func() { close(w.seen) })
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.wrote <- struct{}{}:
+	default:
 	}
-	return len(p), nil
+	return s.text.Write(p)
+}
+
+// until waits for a text.
+func (s *screen) until(t *testing.T, text string) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for {
+		s.mu.Lock()
+		got := s.text.String()
+		s.mu.Unlock()
+		if strings.Contains(got, text) {
+			return
+		}
+		select {
+		case <-s.wrote:
+		case <-late:
+			t.Fatalf("%q lacks %q", got, text)
+		}
+	}
 }
 
 // A command on a terminal knows its size and changes of it, and is ended by Ctrl-C.
@@ -41,23 +59,21 @@ func TestTerminal(t *testing.T) {
 	defer c.Close()
 	sizes := make(chan remote.Window)
 	in, keys := io.Pipe()
-	out := &watched{word: "30 100", seen: make(chan struct{})}
-	line := `stty size; echo $TERM; trap 'stty size; exit 9' INT; until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; sleep 300`
+	out := &screen{wrote: make(chan struct{}, 1)}
+	line := `stty size; echo $TERM; until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; sleep 300`
 	p, err := c.StartOn(t.Context(), remote.Terminal{Type: "xterm", Window: remote.Window{Rows: 20, Columns: 70}, Resized: sizes}, line, in, out)
 	if err != nil {
 		t.Fatal(err)
 	}
+	out.until(t, "20 70\r\nxterm\r\n")
 	sizes <- remote.Window{Rows: 30, Columns: 100}
-	<-out.seen
+	out.until(t, "30 100\r\n")
 	if _, err := keys.Write([]byte{3}); err != nil {
 		t.Fatal(err)
 	}
 	status, err := p.Wait()
 	keys.Close()
-	if err != nil || status.Code != 9 {
+	if err != nil || status.Signal != "INT" {
 		t.Fatal(status, err)
-	}
-	if text := out.text.String(); !strings.HasPrefix(text, "20 70\r\nxterm\r\n") {
-		t.Errorf("%q", text)
 	}
 }
