@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -51,8 +49,8 @@ func (s *Shared) whyNotWritten(ctx context.Context, p string, size int, err erro
 }
 
 // statvfs returns nil where the server cannot tell.
-func (s *Shared) statvfs(ctx context.Context, p string) *sftp.StatVFS {
-	v, err := ask(ctx, s.link, func(x *session) (*sftp.StatVFS, error) { return x.StatVFS(p) })
+func (s *Shared) statvfs(ctx context.Context, p string) *sftpwire.StatVFS {
+	v, err := ask(ctx, s.link, func(x *session) (*sftpwire.StatVFS, error) { return x.StatVFS(context.Background(), p) })
 	if err != nil {
 		return nil
 	}
@@ -69,7 +67,7 @@ func (s *Shared) whyNotRemoved(ctx context.Context, p string, wantDir bool, err 
 	if statErr != nil {
 		return err
 	}
-	isDir := st.Mode&TypeMask == TypeDir
+	isDir := st.Permissions&TypeMask == TypeDir
 	switch {
 	case isDir && !wantDir:
 		return syscall.EISDIR
@@ -99,7 +97,7 @@ func (s *Shared) whyNotRenamed(ctx context.Context, oldPath, newPath string, rep
 		return statErr
 	}
 	if to, statErr := s.lstat(ctx, newPath); statErr == nil {
-		fromDir, toDir := from.Mode&TypeMask == TypeDir, to.Mode&TypeMask == TypeDir
+		fromDir, toDir := from.Permissions&TypeMask == TypeDir, to.Permissions&TypeMask == TypeDir
 		switch {
 		case !replace:
 			return syscall.EEXIST
@@ -126,7 +124,7 @@ func (s *Shared) whyNotOpened(ctx context.Context, p string, err error) error {
 	if !isFailure(err) {
 		return err
 	}
-	if st, statErr := s.lstat(ctx, p); statErr == nil && st.Mode&TypeMask == TypeDir {
+	if st, statErr := s.lstat(ctx, p); statErr == nil && st.Permissions&TypeMask == TypeDir {
 		return syscall.EISDIR
 	}
 	return s.whyNotWritten(ctx, path.Dir(p), 0, err)

@@ -9,18 +9,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
 // connection is one SSH connection with its sessions.
 type connection struct {
 	conn     Conn
-	sessions []*session
+	sessions []*session // for questions and changes of names, which must not wait behind data
 	wire     *sftpwire.Session
-	senders  []*sender // sessions of the codec, wire is the first
-	data     int       // bytes of data in one request
+	senders  []*session // for data, wire is the first
+	data     int        // bytes of data in one request
 	lost     chan struct{}
 	lose     sync.Once
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
@@ -28,7 +26,7 @@ type connection struct {
 	metrics  *metrics // of the transport
 }
 
-// lane is what all sessions of a connection have.
+// lane counts what is under way on a session.
 type lane struct {
 	conn     *connection
 	inflight atomic.Int64 // requests that wait for the node
@@ -36,30 +34,24 @@ type lane struct {
 
 func (l *lane) self() *lane { return l }
 
-// onLane is a session of either kind.
+// onLane is a session, or what has one.
 type onLane interface{ self() *lane }
 
 // session is one SFTP session.
 type session struct {
-	*sftp.Client
-	lane
-}
-
-// sender is one session of the codec.
-type sender struct {
 	*sftpwire.Session
 	lane
 }
 
-// openSessions opens one session of each kind, and then the others side by side:
-// a server may allow fewer (MaxSessions of sshd), and one of each is enough. Of the
+// openSessions opens one session for either use, and then the others side by side:
+// a server may allow fewer (MaxSessions of sshd), and two are enough. Of the
 // round trips that a session takes, those of several fall together.
-func (c *connection) openSessions(ctx context.Context, clients, senders int) error {
+func (c *connection) openSessions(ctx context.Context, questions, senders int) error {
 	type opened struct {
-		ch     io.ReadWriteCloser
-		client *sftp.Client
-		sender *sender
-		err    error
+		ch   io.ReadWriteCloser
+		s    *session
+		data bool
+		err  error
 	}
 	open := func() <-chan opened {
 		result := make(chan opened, 1)
@@ -69,8 +61,8 @@ func (c *connection) openSessions(ctx context.Context, clients, senders int) err
 		}()
 		return result
 	}
-	forSender, forClient := open(), open()
-	s, first := <-forSender, <-forClient
+	forData, forQuestions := open(), open()
+	s, first := <-forData, <-forQuestions
 	if err := errors.Join(s.err, first.err); err != nil {
 		for _, o := range []opened{s, first} {
 			if o.err == nil {
@@ -80,37 +72,41 @@ func (c *connection) openSessions(ctx context.Context, clients, senders int) err
 		return fmt.Errorf("open sftp session: %w", err)
 	}
 	var channels []<-chan opened
-	for range clients - 1 {
+	for range questions - 1 {
 		channels = append(channels, open())
 	}
-	results := make(chan opened, senders+clients)
+	results := make(chan opened, senders+questions)
 	for range senders - 1 {
 		go func() {
-			s, err := c.openSender(ctx)
-			results <- opened{sender: s, err: err}
+			o := <-open()
+			if o.err == nil {
+				o.s, o.err = c.startSession(ctx, o.ch)
+			}
+			o.data = true
+			results <- o
 		}()
 	}
 	err := c.greet(ctx, s.ch)
 	if err != nil {
 		c.conn.Close() // ends those that are being opened
 	}
-	startClient := func(o opened) {
+	start := func(o opened) {
 		if o.err == nil {
-			o.client, o.err = c.startClient(ctx, o.ch)
+			o.s, o.err = c.startSession(ctx, o.ch)
 		}
 		results <- o
 	}
-	go startClient(first)
+	go start(first)
 	for _, ch := range channels {
-		go func() { startClient(<-ch) }()
+		go func() { start(<-ch) }()
 	}
 	var failed error
 	for range max(senders-1, 0) + 1 + len(channels) {
 		switch r := <-results; {
-		case r.sender != nil:
-			c.senders = append(c.senders, r.sender)
-		case r.client != nil:
-			c.sessions = append(c.sessions, &session{Client: r.client, lane: lane{conn: c}})
+		case r.err == nil && r.data:
+			c.senders = append(c.senders, r.s)
+		case r.err == nil:
+			c.sessions = append(c.sessions, r.s)
 		default:
 			failed = r.err
 		}
@@ -124,15 +120,15 @@ func (c *connection) openSessions(ctx context.Context, clients, senders int) err
 	return nil
 }
 
-// greet makes the codec's first session, which tells how large packets may be.
+// greet makes the first session for data, which tells how large packets may be.
 func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
-	wire, err := sftpwire.New(ctx, ch)
+	s, err := c.startSession(ctx, ch)
 	if err != nil {
 		return fmt.Errorf("open sftp session: %w", err)
 	}
-	c.wire, c.senders = wire, []*sender{{Session: wire, lane: lane{conn: c}}}
+	c.wire, c.senders = s.Session, []*session{s}
 	start := time.Now()
-	limits, err := wire.Limits(ctx)
+	limits, err := s.Limits(ctx)
 	if err != nil {
 		return fmt.Errorf("ask for the limits of sftp: %w", err)
 	}
@@ -143,27 +139,13 @@ func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
 	return nil
 }
 
-func (c *connection) openSender(ctx context.Context) (*sender, error) {
-	ch, err := c.channel(ctx)
-	if err != nil {
-		return nil, err
-	}
+// startSession greets the server over ch, which is closed if that fails.
+func (c *connection) startSession(ctx context.Context, ch io.ReadWriteCloser) (*session, error) {
 	s, err := sftpwire.New(ctx, ch)
 	if err != nil {
 		return nil, err
 	}
-	return &sender{Session: s, lane: lane{conn: c}}, nil
-}
-
-func (c *connection) startClient(ctx context.Context, ch io.ReadWriteCloser) (*sftp.Client, error) {
-	stop := context.AfterFunc(ctx, func() { ch.Close() })
-	defer stop()
-	client, err := sftp.NewClientPipe(ch, ch, sftp.MaxPacketUnchecked(c.data), sftp.MaxConcurrentRequestsPerFile(128))
-	if err != nil {
-		ch.Close()
-		return nil, err
-	}
-	return client, nil
+	return &session{Session: s, lane: lane{conn: c}}, nil
 }
 
 // channel opens a session and notes the signs of life that come on it.
@@ -234,25 +216,20 @@ func (c *connection) close() {
 		s.Close()
 	}
 	for _, s := range c.sessions {
-		s.Client.Close()
+		s.Close()
 	}
 }
 
-// pick returns the session with the fewest requests under way.
-func (c *connection) pick() *session {
-	best := c.sessions[0]
-	for _, s := range c.sessions[1:] {
-		if s.inflight.Load() < best.inflight.Load() {
-			best = s
-		}
-	}
-	return best
-}
+// pick returns a session for questions.
+func (c *connection) pick() *session { return idlest(c.sessions) }
 
-// pickSender returns the sender with the fewest requests under way.
-func (c *connection) pickSender() *sender {
-	best := c.senders[0]
-	for _, s := range c.senders[1:] {
+// pickSender returns a session for data.
+func (c *connection) pickSender() *session { return idlest(c.senders) }
+
+// idlest returns the session with the fewest requests under way.
+func idlest(l []*session) *session {
+	best := l[0]
+	for _, s := range l[1:] {
 		if s.inflight.Load() < best.inflight.Load() {
 			best = s
 		}

@@ -7,8 +7,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -74,10 +72,6 @@ func Errno(err error) syscall.Errno {
 
 // statusCode is the code of the server's status in err, 0 if there is none.
 func statusCode(err error) uint32 {
-	var status *sftp.StatusError
-	if errors.As(err, &status) {
-		return status.Code
-	}
 	var wire *sftpwire.StatusError
 	if errors.As(err, &wire) {
 		return wire.Code
@@ -96,8 +90,7 @@ func isLost(err error) bool {
 	case fxConnectionLost, fxNoConnection:
 		return true
 	}
-	return errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, sftp.ErrSSHFxNoConnection) ||
-		errors.Is(err, sftpwire.ErrClosed) || errors.Is(err, errLost) ||
+	return errors.Is(err, sftpwire.ErrClosed) || errors.Is(err, errLost) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
 }
 

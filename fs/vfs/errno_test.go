@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -36,17 +34,11 @@ func TestErrno(t *testing.T) {
 		{os.ErrPermission, syscall.EACCES},
 		{os.ErrExist, syscall.EEXIST},
 		{os.ErrClosed, syscall.EBADF},
-		{&sftp.StatusError{Code: fxNoSuchFile}, syscall.ENOENT},
-		{&sftp.StatusError{Code: fxPermissionDenied}, syscall.EACCES},
-		{&sftp.StatusError{Code: fxOpUnsupported}, syscall.EOPNOTSUPP},
-		{&sftp.StatusError{Code: fxFailure}, syscall.EIO},
-		{&sftp.StatusError{Code: fxBadMessage}, syscall.EIO},
 		{wire(fxNoSuchFile), syscall.ENOENT},
 		{wire(fxPermissionDenied), syscall.EACCES},
 		{wire(fxOpUnsupported), syscall.EOPNOTSUPP},
 		{wire(fxFailure), syscall.EIO},
 		// What ends a connection has an errno that is not the request's.
-		{sftp.ErrSSHFxConnectionLost, syscall.EIO},
 		{errLost, syscall.EIO},
 		{fmt.Errorf("%w: %w", sftpwire.ErrClosed, &net.OpError{Op: "read", Err: syscall.ECONNRESET}), syscall.EIO},
 		{errClosed, syscall.EIO},

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"bundlefs/internal/sftpwire"
 )
 
 // doubt is a change of names that the node was asked for and did not answer: the
@@ -220,18 +222,14 @@ func (x *Exclusive) wasDone(ctx context.Context, c *connection, v *doubt) (bool,
 			return 0, nil
 		}
 		s := c.pick()
-		info, err := on(ctx, x.link, s, func() (os.FileInfo, error) { return s.Lstat(p) }, nil)
+		st, err := on(ctx, x.link, s, func() (*sftpwire.Stat, error) { return stated(s.Lstat(p)) }, nil)
 		if errors.Is(err, os.ErrNotExist) {
 			return 0, nil
 		}
 		if err != nil {
 			return 0, err
 		}
-		st, err := fileStat(info)
-		if err != nil {
-			return 0, err
-		}
-		return st.Mode & TypeMask, nil
+		return saneMode(st.Permissions) & TypeMask, nil
 	}
 	typ, err := there(v.d)
 	switch {

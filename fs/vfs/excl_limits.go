@@ -3,12 +3,14 @@ package vfs
 import (
 	"container/list"
 	"context"
+	"math/bits"
 	"path"
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/sftpwire"
 )
 
 // cache keeps the local data of files that are on the node, up to a limit: what
@@ -95,8 +97,15 @@ type space struct {
 const spaceAge = time.Second
 
 // available is how many bytes the node has left.
-func (s *space) available() int64 {
-	return int64(min(s.fs.Available*uint64(s.fs.FragmentSize), 1<<62))
+func (s *space) available() int64 { return s.fs.bytesLeft() }
+
+// bytesLeft is how many bytes there is room for.
+func (s StatFS) bytesLeft() int64 {
+	high, low := bits.Mul64(s.Available, uint64(s.FragmentSize))
+	if high > 0 {
+		return 1 << 62
+	}
+	return int64(min(low, 1<<62))
 }
 
 // Statfs implements [FileSystem] from what is known; the figures are renewed
@@ -127,7 +136,7 @@ func (x *Exclusive) refreshSpace(ctx context.Context) {
 	defer x.mu.Unlock()
 	x.space.taken = time.Now()
 	x.space.known = true
-	x.space.fs = statfsOf(v)
+	x.space.fs = saneStatFS(v)
 }
 
 // reserve finds room for n more bytes to be sent: it waits while the spool is
@@ -187,7 +196,7 @@ func (x *Exclusive) cause(kind actionKind, p string, err error) error {
 	case v == nil:
 	case v.Flag&readOnly != 0:
 		return syscall.EROFS
-	case kind != actRemove && kind != actRmdir && v.Blocks > 0 && (v.Bavail*v.Frsize < tight || v.Files > 0 && v.Favail == 0):
+	case kind != actRemove && kind != actRmdir && v.Blocks > 0 && (saneStatFS(v).bytesLeft() < tight || v.Files > 0 && v.Favail == 0):
 		return syscall.ENOSPC
 	}
 	if kind == actRmdir {
@@ -197,30 +206,17 @@ func (x *Exclusive) cause(kind actionKind, p string, err error) error {
 }
 
 // statvfs asks for the figures of a file system; nil where the server cannot tell.
-func statvfs(ctx context.Context, t *transport, p string) *sftp.StatVFS {
-	v, err := ask(ctx, t, func(s *session) (*sftp.StatVFS, error) {
-		if _, ok := s.HasExtension("statvfs@openssh.com"); !ok {
+func statvfs(ctx context.Context, t *transport, p string) *sftpwire.StatVFS {
+	v, err := ask(ctx, t, func(s *session) (*sftpwire.StatVFS, error) {
+		if _, ok := s.Extension(sftpwire.ExtStatVFS); !ok {
 			return nil, nil
 		}
-		return s.StatVFS(p)
+		return s.StatVFS(context.Background(), p)
 	})
 	if err != nil {
 		return nil
 	}
 	return v
-}
-
-// statfsOf turns the wire's figures into ours; without them there is room enough.
-func statfsOf(v *sftp.StatVFS) StatFS {
-	if v == nil {
-		const fragments = 1 << 40 / 512
-		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
-			Files: 1 << 30, FilesFree: 1 << 30, NameMax: maxName}
-	}
-	return StatFS{
-		BlockSize: uint32(v.Bsize), FragmentSize: uint32(v.Frsize), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
-		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(v.Namemax),
-	}
 }
 
 // errnoName is the name of an errno, as "ENOSPC".

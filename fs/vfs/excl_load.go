@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/fs/extent"
 	"bundlefs/internal/sftpwire"
 )
@@ -112,7 +110,7 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 			}
 			continue
 		}
-		a := x.view.listed(fromWire(entry.Stat))
+		a := x.view.listed(&entry.Stat)
 		seen[name] = true
 		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.doubts > 0 || d.local != d.remote) {
 			continue
@@ -265,18 +263,14 @@ func (x *Exclusive) Drop() {
 }
 
 // statPath asks for the attributes of a path.
-func statPath(ctx context.Context, t *transport, p string) (*sftp.FileStat, error) {
-	return ask(ctx, t, func(s *session) (*sftp.FileStat, error) {
-		info, err := s.Lstat(p)
-		if err != nil {
-			return nil, err
-		}
-		return fileStat(info)
+func statPath(ctx context.Context, t *transport, p string) (*sftpwire.Stat, error) {
+	return ask(ctx, t, func(s *session) (*sftpwire.Stat, error) {
+		return stated(s.Lstat(p))
 	})
 }
 
 func readlink(ctx context.Context, t *transport, p string) (string, error) {
-	return ask(ctx, t, func(s *session) (string, error) { return s.ReadLink(p) })
+	return ask(ctx, t, func(s *session) (string, error) { return s.ReadLink(p).Wait(context.Background()) })
 }
 
 // smallFile bounds what readSmall reads: the owner record of a bundle.
@@ -288,10 +282,21 @@ func readSmall(ctx context.Context, t *transport, dir, name string) ([]byte, err
 }
 
 func readSmallOn(s *session, dir, name string) ([]byte, error) {
-	f, err := s.Open(path.Join(dir, name))
+	h, err := s.Open(context.Background(), path.Join(dir, name), sftpwire.FlagRead, sftpwire.Attrs{})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, smallFile))
+	defer s.CloseHandle(h)
+	var data []byte
+	for len(data) < smallFile {
+		more, err := s.SendRead(h, uint64(len(data)), min(basePacket, smallFile-len(data))).Wait(context.Background())
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, more...)
+	}
+	return data, nil
 }

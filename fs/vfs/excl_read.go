@@ -27,7 +27,7 @@ type nodeReader struct {
 // nodeHandle is a file that is open on one session.
 type nodeHandle struct {
 	c      *connection
-	s      *sender
+	s      *session
 	handle string
 }
 
@@ -259,7 +259,7 @@ func (r *nodeReader) handle(ctx context.Context, n int) (nodeHandle, error) {
 }
 
 // widen opens the file on one more session; without it, those there are do.
-func (r *nodeReader) widen(c *connection, s *sender) {
+func (r *nodeReader) widen(c *connection, s *session) {
 	h, err := r.x.openNode(r.ahead.ctx, r.n, c, s)
 	if err != nil {
 		return
@@ -274,7 +274,7 @@ func (r *nodeReader) widen(c *connection, s *sender) {
 }
 
 // openNode opens the content that n has on the node for reading.
-func (x *Exclusive) openNode(ctx context.Context, n *xnode, c *connection, s *sender) (nodeHandle, error) {
+func (x *Exclusive) openNode(ctx context.Context, n *xnode, c *connection, s *session) (nodeHandle, error) {
 	h := nodeHandle{c: c, s: s}
 	err := x.atPath(ctx, n, func(p string) (err error) {
 		s.inflight.Add(1)

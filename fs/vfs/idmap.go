@@ -6,7 +6,7 @@ import (
 	"maps"
 	"syscall"
 
-	"github.com/pkg/sftp"
+	"bundlefs/internal/sftpwire"
 )
 
 // noID is no number of a user or group (chown(2)).
@@ -86,12 +86,8 @@ func newView(ctx context.Context, link *transport, o ViewOptions, uid, gid, umas
 	case "", "none":
 	case "user":
 		// A session of SFTP begins in the home folder, which is the login's.
-		home, err := ask(ctx, link, func(s *session) (*sftp.FileStat, error) {
-			info, err := s.Stat(".")
-			if err != nil {
-				return nil, err
-			}
-			return fileStat(info)
+		home, err := ask(ctx, link, func(s *session) (*sftpwire.Stat, error) {
+			return stated(s.Stat("."))
 		})
 		if err != nil {
 			return view{}, fmt.Errorf("find the login's number on the node: %w", err)

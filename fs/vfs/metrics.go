@@ -74,7 +74,7 @@ func (t *transport) ping(ctx context.Context) {
 		return
 	}
 	s, start := c.pick(), time.Now()
-	if _, err := on(ctx, t, s, func() (string, error) { return s.RealPath(".") }, nil); err == nil {
+	if _, err := on(ctx, t, s, func() (string, error) { return s.RealPath(".").Wait(context.Background()) }, nil); err == nil {
 		t.metrics.rtt.Store(int64(time.Since(start)))
 	}
 }

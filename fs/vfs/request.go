@@ -8,7 +8,7 @@ import (
 )
 
 // on runs one request on a session, which blocks until the node has answered
-// (pkg/sftp knows no contexts), in such a way that the caller can leave: some time
+// , in such a way that the caller can leave: some time
 // after ctx has ended, or when the link has been silent for the timeout. A link
 // that is slow but moves is waited for. late, if not nil, is given what comes back
 // when nobody waits any more.

@@ -374,7 +374,7 @@ func (x *Exclusive) renameTo(ctx context.Context, wire *sftpwire.Session, from, 
 // isThere reports whether the node has a file of a type (0: any) at a path.
 func (x *Exclusive) isThere(p string, typ uint32) bool {
 	st, err := statPath(x.ctx, x.link, p)
-	return err == nil && (typ == 0 || st.Mode&TypeMask == typ)
+	return err == nil && (typ == 0 || st.Permissions&TypeMask == typ)
 }
 
 // sendAttr sends the attributes of an inode by its path. mu is held and released.

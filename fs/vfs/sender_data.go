@@ -86,7 +86,7 @@ type upload struct {
 	c        *connection
 	n        *xnode
 	path     string
-	senders  []*sender
+	senders  []*session
 	handles  []string
 	requests []pendingWrite
 	next     int // round robin over the handles
@@ -99,7 +99,7 @@ type upload struct {
 type pendingWrite struct {
 	sftpwire.Request
 	bytes  int64
-	sender *sender
+	sender *session
 }
 
 // sendContent sends the content and attributes of a file in one or more rounds
@@ -246,7 +246,7 @@ func (u *upload) open(r *round) {
 		r.cut = false
 	}
 	s := u.c.pickSender()
-	u.senders = []*sender{s}
+	u.senders = []*session{s}
 	s.inflight.Add(1)
 	started := time.Now()
 	handle, err := s.Open(u.x.ctx, u.path, flags, attrs)
@@ -275,11 +275,11 @@ func (u *upload) open(r *round) {
 // widen opens the file on the other sessions too.
 func (u *upload) widen() {
 	type opened struct {
-		s      *sender
+		s      *session
 		handle string
 		err    error
 	}
-	var others []*sender
+	var others []*session
 	for _, s := range u.c.senders {
 		if s != u.senders[0] {
 			others = append(others, s)

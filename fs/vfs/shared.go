@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/sync/semaphore"
+
+	"bundlefs/internal/sftpwire"
 )
 
 // SharedOptions configure a [Shared] file system.
@@ -98,7 +99,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	}
 	root, _, err := findRoot(ctx, link, o.Root)
 	if o.NoCheckRoot && errors.Is(err, syscall.ENOENT) {
-		root, err = ask(ctx, link, func(s *session) (string, error) { return s.RealPath(o.Root) })
+		root, err = ask(ctx, link, func(s *session) (string, error) { return s.RealPath(o.Root).Wait(context.Background()) })
 	}
 	if err != nil {
 		link.close()
@@ -119,34 +120,20 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 }
 
 // findRoot makes the root's path absolute and proves that it is a folder.
-func findRoot(ctx context.Context, link *transport, root string) (string, *sftp.FileStat, error) {
+func findRoot(ctx context.Context, link *transport, root string) (string, *sftpwire.Stat, error) {
 	show := root
 	if root == "" {
 		root, show = ".", "the home folder"
 	}
-	type looked struct {
-		st  *sftp.FileStat
-		err error
-	}
-	var st *sftp.FileStat
+	var st *sftpwire.Stat
 	abs, err := ask(ctx, link, func(s *session) (string, error) {
-		result := make(chan looked, 1)
-		go func() {
-			info, err := s.Stat(root)
-			if err != nil {
-				result <- looked{err: err}
-				return
-			}
-			st, err := fileStat(info)
-			if err == nil && !info.IsDir() {
-				err = syscall.ENOTDIR
-			}
-			result <- looked{st, err}
-		}()
-		abs, err := s.RealPath(root)
-		l := <-result
-		if err == nil {
-			st, err = l.st, l.err
+		attrs, real := s.Stat(root), s.RealPath(root)
+		abs, err := real.Wait(context.Background())
+		if err != nil {
+			return "", err
+		}
+		if st, err = stated(attrs); err == nil && saneMode(st.Permissions)&TypeMask != TypeDir {
+			err = syscall.ENOTDIR
 		}
 		return abs, err
 	})
@@ -198,25 +185,26 @@ func (s *Shared) Forget(ino Ino, n uint64) { s.tree.forget(ino, n) }
 // Statfs implements [FileSystem]; a server without statvfs@openssh.com gets
 // figures that stand in nobody's way, as in sshfs.
 func (s *Shared) Statfs(ctx context.Context) (StatFS, error) {
-	v, err := ask(ctx, s.link, func(x *session) (*sftp.StatVFS, error) {
-		if _, ok := x.HasExtension("statvfs@openssh.com"); !ok {
+	v, err := ask(ctx, s.link, func(x *session) (*sftpwire.StatVFS, error) {
+		if _, ok := x.Extension(sftpwire.ExtStatVFS); !ok {
 			return nil, nil
 		}
-		return x.StatVFS(s.tree.root)
+		return x.StatVFS(context.Background(), s.tree.root)
 	})
 	if err != nil {
 		return StatFS{}, &Error{"statfs", s.tree.root, err}
 	}
-	if v == nil {
-		const fragments = 1 << 40 / 512
-		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
-			Files: 1 << 30, FilesFree: 1 << 30, NameMax: 255}, nil
-	}
 	return saneStatFS(v), nil
 }
 
-// saneStatFS takes from the wire what programs can divide by.
-func saneStatFS(v *sftp.StatVFS) StatFS {
+// saneStatFS takes from the wire what programs can divide by; nil gives figures
+// that stand in nobody's way.
+func saneStatFS(v *sftpwire.StatVFS) StatFS {
+	if v == nil {
+		const fragments = 1 << 40 / 512
+		return StatFS{BlockSize: 4096, FragmentSize: 512, Blocks: fragments, Free: fragments, Available: fragments,
+			Files: 1 << 30, FilesFree: 1 << 30, NameMax: maxName}
+	}
 	const most = 1 << 30
 	block := min(max(v.Bsize, 512), most)
 	fragment := v.Frsize
@@ -225,7 +213,7 @@ func saneStatFS(v *sftp.StatVFS) StatFS {
 	}
 	return StatFS{
 		BlockSize: uint32(block), FragmentSize: uint32(fragment), Blocks: v.Blocks, Free: v.Bfree, Available: v.Bavail,
-		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(min(max(v.Namemax, 1), maxName)),
+		Files: v.Files, FilesFree: v.Favail, NameMax: uint32(min(max(v.NameMax, 1), maxName)),
 	}
 }
 
@@ -309,14 +297,14 @@ func sane(name string) bool {
 }
 
 // attr turns what the server says of n into attributes.
-func (s *Shared) attr(n *node, st *sftp.FileStat) Attr {
+func (s *Shared) attr(n *node, st *sftpwire.Stat) Attr {
 	a := s.attrBefore(n, st)
 	s.tree.saw(n, a)
 	return a
 }
 
 // attrBefore is attr for what the server has said some time ago.
-func (s *Shared) attrBefore(n *node, st *sftp.FileStat) Attr {
+func (s *Shared) attrBefore(n *node, st *sftpwire.Stat) Attr {
 	a := s.view.listed(st)
 	a.Ino, a.Nlink = n.ino, s.tree.nlink(n)
 	return a
@@ -336,27 +324,25 @@ func left(kernel, cache, age time.Duration) time.Duration {
 }
 
 // lstat asks for the attributes of a path.
-func (s *Shared) lstat(ctx context.Context, p string) (*sftp.FileStat, error) {
-	return ask(ctx, s.link, func(x *session) (*sftp.FileStat, error) {
-		info, err := x.Lstat(p)
-		if err == nil && s.view.Follow && info.Mode()&os.ModeSymlink != 0 {
-			if followed, err := x.Stat(p); err == nil { // else it leads nowhere, and is shown as a link
-				info = followed
+func (s *Shared) lstat(ctx context.Context, p string) (*sftpwire.Stat, error) {
+	return ask(ctx, s.link, func(x *session) (*sftpwire.Stat, error) {
+		st, err := stated(x.Lstat(p))
+		if err == nil && s.view.Follow && saneMode(st.Permissions)&TypeMask == TypeSymlink {
+			if followed, err := stated(x.Stat(p)); err == nil { // else it leads nowhere, and is shown as a link
+				st = followed
 			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		return fileStat(info)
+		return st, err
 	})
 }
 
-func fileStat(info os.FileInfo) (*sftp.FileStat, error) {
-	st, ok := info.Sys().(*sftp.FileStat)
-	if !ok {
-		return nil, fmt.Errorf("attributes of type %T", info.Sys())
+// stated waits for attributes that were asked for.
+func stated(r sftpwire.StatRequest) (*sftpwire.Stat, error) {
+	st, err := r.Wait(context.Background())
+	if err != nil {
+		return nil, err
 	}
-	return st, nil
+	return &st, nil
 }
 
 // wireTime is a time as SFTP carries it: whole seconds in 32 bits, what does not

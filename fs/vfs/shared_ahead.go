@@ -89,7 +89,7 @@ func (c *nameCache) queueAhead(p string) {
 	a := &c.ahead
 	var subs []string
 	for name, n := range d.names {
-		if n.st.Mode&TypeMask == TypeDir {
+		if n.st.Permissions&TypeMask == TypeDir {
 			subs = append(subs, path.Join(p, name))
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -46,7 +44,7 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	if err != nil {
 		return Entry{}, &Error{"stat", p, err}
 	}
-	if saneMode(st.Mode)&TypeMask != n.mode {
+	if saneMode(st.Permissions)&TypeMask != n.mode {
 		return Entry{}, &Error{"stat", p, syscall.ESTALE} // replaced on the node
 	}
 	return s.entry(s.attr(n, st)), nil
@@ -60,7 +58,7 @@ func (s *Shared) known(n *node) (Entry, bool) {
 		return Entry{}, false
 	}
 	st, asked, found := s.cache.look(p)
-	ok = found == present && saneMode(st.Mode)&TypeMask == n.mode
+	ok = found == present && saneMode(st.Permissions)&TypeMask == n.mode
 	s.link.metrics.attrs.count(ok)
 	if !ok {
 		return Entry{}, false
@@ -73,7 +71,7 @@ func (s *Shared) fstat(ctx context.Context, n *node, f *sharedFile) (Entry, erro
 	if err != nil {
 		return Entry{}, &Error{"fstat", f.path, err}
 	}
-	return s.entry(s.attr(n, fromWire(st))), nil
+	return s.entry(s.attr(n, &st)), nil
 }
 
 // Setattr implements [FileSystem].
@@ -160,7 +158,7 @@ func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) er
 }
 
 // completed fills in the other half of what SFTP knows only together, from what is.
-func completed(a sftpwire.Attrs, st *sftp.FileStat) sftpwire.Attrs {
+func completed(a sftpwire.Attrs, st *sftpwire.Stat) sftpwire.Attrs {
 	if a.UID == nil && a.GID != nil {
 		a.UID = &st.UID
 	}
@@ -213,7 +211,7 @@ func (s *Shared) setOpen(ctx context.Context, n *node, f *sharedFile, set SetAtt
 			if err != nil {
 				return struct{}{}, err
 			}
-			a = completed(a, fromWire(st))
+			a = completed(a, &st)
 		}
 		if a == (sftpwire.Attrs{}) {
 			return struct{}{}, nil

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -56,7 +54,7 @@ type cachedDir struct {
 
 // cachedName is what is known of a name.
 type cachedName struct {
-	st       sftp.FileStat
+	st       sftpwire.Stat
 	asked    time.Time // when st was asked for; zero: only its type may be true
 	target   string    // of a link
 	targetAt time.Time
@@ -183,7 +181,7 @@ func (c *nameCache) drop(p string, d *cachedDir) {
 }
 
 // put takes over attributes of a name.
-func (c *nameCache) put(f *fetch, name string, st *sftp.FileStat) {
+func (c *nameCache) put(f *fetch, name string, st *sftpwire.Stat) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, changed := f.changed[name]; changed || f.dead || c.attr <= 0 {
@@ -204,15 +202,14 @@ func (c *nameCache) set(d *cachedDir, name string) *cachedName {
 	return n
 }
 
-func (n *cachedName) saw(st *sftp.FileStat, asked time.Time) {
+func (n *cachedName) saw(st *sftpwire.Stat, asked time.Time) {
 	if n.asked.After(asked) {
 		return
 	}
-	if st.Mode != n.st.Mode || st.Mtime != n.st.Mtime || st.Size != n.st.Size {
+	if st.Permissions != n.st.Permissions || st.Mtime != n.st.Mtime || st.Size != n.st.Size {
 		n.target, n.targetAt = "", time.Time{}
 	}
 	n.st, n.asked = *st, asked
-	n.st.Extended = nil
 }
 
 // putTarget takes over the target of a link.
@@ -261,7 +258,7 @@ func (c *nameCache) putList(f *fetch, names []sftpwire.Name, ahead, follow bool)
 		if was := old.get(n.Name); was != nil {
 			*entry = *was
 		}
-		entry.saw(fromWire(n.Stat), f.asked)
+		entry.saw(&n.Stat, f.asked)
 		if follow && n.Stat.Permissions&TypeMask == TypeSymlink {
 			entry.asked = time.Time{}
 		}
@@ -300,7 +297,7 @@ const (
 )
 
 // look tells what is known of a path, and since when.
-func (c *nameCache) look(p string) (*sftp.FileStat, time.Time, found) {
+func (c *nameCache) look(p string) (*sftpwire.Stat, time.Time, found) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.dirs[path.Dir(p)]
@@ -337,7 +334,7 @@ func (c *nameCache) list(p string, follow bool) (listing, bool) {
 		return listing{}, false
 	}
 	for _, n := range d.names {
-		if now.Sub(n.asked) >= c.attr && !(follow && n.st.Mode&TypeMask == TypeSymlink) {
+		if now.Sub(n.asked) >= c.attr && !(follow && n.st.Permissions&TypeMask == TypeSymlink) {
 			return listing{}, false
 		}
 	}
@@ -352,7 +349,7 @@ func (c *nameCache) list(p string, follow bool) (listing, bool) {
 	slices.SortFunc(l.names, func(a, b sftpwire.Name) int { return strings.Compare(a.Name, b.Name) })
 	for i := range l.names {
 		n := d.names[l.names[i].Name]
-		l.names[i].Stat = sftpwire.Stat{Size: n.st.Size, UID: n.st.UID, GID: n.st.GID, Permissions: n.st.Mode, Atime: n.st.Atime, Mtime: n.st.Mtime}
+		l.names[i].Stat = n.st
 		l.asked = append(l.asked, n.asked)
 	}
 	return l, true

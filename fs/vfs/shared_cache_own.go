@@ -40,14 +40,14 @@ func (c *nameCache) exists(p string, mode uint32) {
 	d := c.dirs[dir]
 	n := d.get(name)
 	switch {
-	case d == nil, n != nil && n.st.Mode&TypeMask == mode&TypeMask:
+	case d == nil, n != nil && n.st.Permissions&TypeMask == mode&TypeMask:
 		return
 	case n == nil:
 		c.touch(dir, name)
 		n = c.set(d, name)
 	}
 	*n = cachedName{}
-	n.st.Mode = mode & TypeMask
+	n.st.Permissions = mode & TypeMask
 }
 
 // removed notes that there is no such name any more, and nothing below it.

@@ -96,7 +96,7 @@ func TestCacheIsTrue(t *testing.T) {
 					case q.f.done != nil:
 						c.putList(q.f, q.names, r.IntN(2) == 0, false)
 					case q.err == nil:
-						c.put(q.f, q.name, fromWire(q.st))
+						c.put(q.f, q.name, &q.st)
 					}
 					c.end(q.f)
 				case 5: // a file or folder is made
@@ -150,7 +150,7 @@ func TestCacheIsTrue(t *testing.T) {
 						p := path.Join(dir, base)
 						want, err := m.stat(p)
 						st, _, found := c.look(p)
-						if found == absent && err == nil || found == present && (err != nil || st.Size != want.Size || st.Mode != want.Permissions) {
+						if found == absent && err == nil || found == present && (err != nil || st.Size != want.Size || st.Permissions != want.Permissions) {
 							t.Fatalf("step %d: %s is %v %+v, and on the node %+v, %v", step, p, found, st, want, err)
 						}
 					}
@@ -183,7 +183,7 @@ func TestCacheIsBounded(t *testing.T) {
 		c.putList(f, []sftpwire.Name{{Name: "a"}, {Name: "b"}}, i%2 == 0, false)
 		c.end(f)
 		f = c.begin("/r")
-		c.put(f, strconv.Itoa(i), fromWire(sftpwire.Stat{}))
+		c.put(f, strconv.Itoa(i), &sftpwire.Stat{})
 		c.end(f)
 		if c.count > 101 || len(c.oldest) > 400 {
 			t.Fatalf("%d names, %d folders in order of age", c.count, len(c.oldest))

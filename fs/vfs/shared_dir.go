@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -108,7 +106,7 @@ func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 func (s *Shared) entries(dir *node, l listing) []DirEntry {
 	entries := make([]DirEntry, 0, len(l.names))
 	for i, n := range l.names {
-		e := DirEntry{Name: n.Name, Attr: s.view.listed(fromWire(n.Stat)), asked: l.asked[i]}
+		e := DirEntry{Name: n.Name, Attr: s.view.listed(&n.Stat), asked: l.asked[i]}
 		if s.view.Follow && e.Attr.Mode&TypeMask == TypeSymlink {
 			e.asked = time.Time{} // it is what it leads to
 		}
@@ -147,11 +145,6 @@ func readDir(ctx context.Context, t *transport, p string, most int) ([]sftpwire.
 	return ask(ctx, t, func(x *session) ([]sftpwire.Name, error) {
 		return x.conn.wire.ReadDir(context.Background(), p, most)
 	})
-}
-
-// fromWire gives attributes of the codec the type of those of pkg/sftp.
-func fromWire(st sftpwire.Stat) *sftp.FileStat {
-	return &sftp.FileStat{Size: st.Size, Mode: st.Permissions, UID: st.UID, GID: st.GID, Atime: st.Atime, Mtime: st.Mtime}
 }
 
 // Instantiate implements [FileSystem]. A long folder is passed on in many parts:

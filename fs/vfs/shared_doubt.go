@@ -59,7 +59,8 @@ func (s *Shared) lookAt(ctx context.Context, p string) (*sftpwire.Stat, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &sftpwire.Stat{Size: st.Size, Permissions: st.Mode, UID: st.UID, GID: st.GID, Mtime: st.Mtime}, nil
+	st.Atime = 0 // reading changes it
+	return st, nil
 }
 
 // madeDir, madeFile, madeSymlink and madeLink look whether a name was made. What has it must be as it was to be made:
@@ -92,7 +93,7 @@ func (s *Shared) madeFile(ctx context.Context, p string) func() (verdict, error)
 
 func (s *Shared) madeSymlink(ctx context.Context, target, p string) func() (verdict, error) {
 	return func() (verdict, error) {
-		is, err := ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p) })
+		is, err := ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p).Wait(context.Background()) })
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			return notDone, nil

@@ -16,7 +16,7 @@ import (
 
 // remoteHandle is a handle that the server of one session has given.
 type remoteHandle struct {
-	*sender
+	*session
 	id string
 }
 
@@ -267,7 +267,7 @@ func (s *Shared) widen(ctx context.Context, f *sharedFile) {
 	}
 	var results []<-chan opened
 	for _, x := range c.senders {
-		if x == first.sender {
+		if x == first.session {
 			continue
 		}
 		result := make(chan opened, 1)

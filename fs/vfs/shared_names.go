@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
-
 	"bundlefs/internal/sftpwire"
 )
 
@@ -57,7 +55,7 @@ func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, er
 }
 
 // askStat asks for the attributes of a path, which are remembered.
-func (s *Shared) askStat(ctx context.Context, p string) (*sftp.FileStat, time.Time, error) {
+func (s *Shared) askStat(ctx context.Context, p string) (*sftpwire.Stat, time.Time, error) {
 	f := s.cache.begin(path.Dir(p))
 	defer s.cache.end(f)
 	st, err := s.lstat(ctx, p)
@@ -68,7 +66,7 @@ func (s *Shared) askStat(ctx context.Context, p string) (*sftp.FileStat, time.Ti
 }
 
 // stat gives the attributes of a path that are known, or else asks for them.
-func (s *Shared) stat(ctx context.Context, p string) (*sftp.FileStat, error) {
+func (s *Shared) stat(ctx context.Context, p string) (*sftpwire.Stat, error) {
 	if st, _, found := s.cache.look(p); found == present {
 		return st, nil
 	}
@@ -77,7 +75,7 @@ func (s *Shared) stat(ctx context.Context, p string) (*sftp.FileStat, error) {
 }
 
 // found remembers a name whose lock is held and which has the given attributes.
-func (s *Shared) found(ctx context.Context, dir *node, name, p string, st *sftp.FileStat) (*node, error) {
+func (s *Shared) found(ctx context.Context, dir *node, name, p string, st *sftpwire.Stat) (*node, error) {
 	// A name that was one of several of a file may have been given to another on
 	// the node: SFTP has no inode numbers to tell.
 	if other, ok := s.tree.otherName(dir, name); ok {
@@ -93,8 +91,8 @@ func (s *Shared) found(ctx context.Context, dir *node, name, p string, st *sftp.
 }
 
 // alike reports whether attributes can be those of one file.
-func alike(a, b *sftp.FileStat) bool {
-	return a.Mode == b.Mode && a.Size == b.Size && a.Mtime == b.Mtime && a.UID == b.UID && a.GID == b.GID
+func alike(a, b *sftpwire.Stat) bool {
+	return a.Permissions == b.Permissions && a.Size == b.Size && a.Mtime == b.Mtime && a.UID == b.UID && a.GID == b.GID
 }
 
 // Mkdir implements [FileSystem].
@@ -105,7 +103,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	var st *sftp.FileStat
+	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
 		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendMkdir(p, mode) })
@@ -116,7 +114,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	}
 	s.cache.empty(p)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
-	if st != nil && st.Mode&TypeMask == TypeDir && st.Mode&0o7777 != mode {
+	if st != nil && st.Permissions&TypeMask == TypeDir && st.Permissions&0o7777 != mode {
 		if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
 			return Entry{}, &Error{"mkdir", p, err}
 		}
@@ -133,7 +131,7 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	var st *sftp.FileStat
+	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
 		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendSymlink(target, p) })
@@ -172,7 +170,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 	if !ok {
 		return Entry{}, &Error{"link", p, syscall.ENOENT}
 	}
-	var st *sftp.FileStat
+	var st *sftpwire.Stat
 	err = s.change(ctx, p, func(x *session) (err error) {
 		wire := x.conn.wire
 		if _, ok := wire.Extension(sftpwire.ExtHardlink); !ok {
@@ -320,10 +318,10 @@ func mayBeDir(n *node) bool { return n == nil || n.mode == TypeDir }
 // existing one (draft, section 6.5).
 func (s *Shared) renameNew(ctx context.Context, moved *node, oldPath, newPath string) error {
 	err := s.change(ctx, newPath, func(x *session) error {
-		if _, err := x.Lstat(newPath); err == nil {
+		if _, err := stated(x.Lstat(newPath)); err == nil {
 			return syscall.EEXIST
 		}
-		return x.Rename(oldPath, newPath)
+		return x.Rename(context.Background(), oldPath, newPath)
 	}, s.renamed(ctx, moved, oldPath, newPath))
 	return s.whyNotRenamed(ctx, oldPath, newPath, false, err)
 }
@@ -332,25 +330,25 @@ func (s *Shared) renameNew(ctx context.Context, moved *node, oldPath, newPath st
 // Without it the old file is moved aside first, brought back if that fails.
 func (s *Shared) renameOver(ctx context.Context, moved *node, oldPath, newPath string) error {
 	err := s.change(ctx, newPath, func(x *session) error {
-		if _, ok := x.HasExtension("posix-rename@openssh.com"); ok {
-			return x.PosixRename(oldPath, newPath)
+		if _, ok := x.Extension(sftpwire.ExtPosixRename); ok {
+			return x.PosixRename(context.Background(), oldPath, newPath)
 		}
-		err := x.Rename(oldPath, newPath)
+		err := x.Rename(context.Background(), oldPath, newPath)
 		if !isFailure(err) {
 			return err
 		}
-		target, statErr := x.Lstat(newPath)
-		if statErr != nil || target.IsDir() {
+		target, statErr := stated(x.Lstat(newPath))
+		if statErr != nil || saneMode(target.Permissions)&TypeMask == TypeDir {
 			return err
 		}
 		aside := path.Join(path.Dir(newPath), ".bundlefs-"+randomName())
-		if err := x.Rename(newPath, aside); err != nil {
+		if err := x.Rename(context.Background(), newPath, aside); err != nil {
 			return err
 		}
-		if err := x.Rename(oldPath, newPath); err != nil {
-			return errors.Join(err, x.Rename(aside, newPath))
+		if err := x.Rename(context.Background(), oldPath, newPath); err != nil {
+			return errors.Join(err, x.Rename(context.Background(), aside, newPath))
 		}
-		return x.conn.wire.Remove(context.Background(), aside)
+		return x.Remove(context.Background(), aside)
 	}, s.renamed(ctx, moved, oldPath, newPath))
 	return s.whyNotRenamed(ctx, oldPath, newPath, true, err)
 }
@@ -370,7 +368,7 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 	if !known {
 		f := s.cache.begin(path.Dir(p))
 		defer s.cache.end(f)
-		target, err = ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p) })
+		target, err = ask(ctx, s.link, func(x *session) (string, error) { return x.ReadLink(p).Wait(context.Background()) })
 		if err == nil && len(target) < maxPath {
 			s.cache.putTarget(f, path.Base(p), target)
 		}
@@ -389,7 +387,7 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 
 // thenLook sends a request that makes the name p and, right behind it, asks for
 // its attributes; they are nil if the server did not give them.
-func thenLook(wire *sftpwire.Session, p string, send func() sftpwire.Request) (*sftp.FileStat, error) {
+func thenLook(wire *sftpwire.Session, p string, send func() sftpwire.Request) (*sftpwire.Stat, error) {
 	made, look := send(), wire.Lstat(p)
 	if err := made.Wait(context.Background()); err != nil {
 		return nil, err
@@ -398,11 +396,11 @@ func thenLook(wire *sftpwire.Session, p string, send func() sftpwire.Request) (*
 	if err != nil {
 		return nil, nil // a server may answer in any order: it is asked again
 	}
-	return fromWire(st), nil
+	return &st, nil
 }
 
 // made remembers a name that was made here, with its attributes if they are known.
-func (s *Shared) made(ctx context.Context, dir *node, name, p string, st *sftp.FileStat, asked time.Time) (Entry, error) {
+func (s *Shared) made(ctx context.Context, dir *node, name, p string, st *sftpwire.Stat, asked time.Time) (Entry, error) {
 	if st == nil {
 		return s.find(ctx, dir, name, p)
 	}

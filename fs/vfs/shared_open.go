@@ -113,7 +113,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	}
 	f := newSharedFile(p, flags, h)
 	f.node = s.tree.remember(dir, name, TypeRegular)
-	a := s.attr(f.node, fromWire(st))
+	a := s.attr(f.node, &st)
 	return s.entry(a), s.addFile(f, a), nil
 }
 
@@ -155,10 +155,10 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 		s.closeHandle(h)
 		return Opened{}, &Error{"open", p, err}
 	}
-	s.cache.put(fetch, path.Base(p), fromWire(st)) // what is told from now on is not older
+	s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
 	f := newSharedFile(p, flags, h)
 	f.node = n
-	return s.addFile(f, s.attr(n, fromWire(st))), nil
+	return s.addFile(f, s.attr(n, &st)), nil
 }
 
 // addFile gives an open file, with the attributes it was opened with, its handle.

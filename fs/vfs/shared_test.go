@@ -89,7 +89,7 @@ func TestSharedContract(t *testing.T) {
 	})
 }
 
-// A server of few sessions: one for the codec and one for the rest.
+// A server of few sessions: one for data and one for the rest.
 func TestTwoSessionsAreEnough(t *testing.T) {
 	n := testnode.Start(t, testnode.WithConfig("MaxSessions 2"))
 	s := newShared(t, n.Target(), vfs.SharedOptions{Sessions: 4})

@@ -54,8 +54,8 @@ var errClosed = errors.New("file system is closed")
 // transportOptions configure a transport.
 type transportOptions struct {
 	dial    func(ctx context.Context) (Conn, error)
-	clients int           // sessions of pkg/sftp
-	senders int           // sessions of the codec; 0: 1
+	clients int           // sessions for questions
+	senders int           // sessions for data; 0: 1
 	timeout time.Duration // of a request; 0: never
 	log     *slog.Logger
 	// check, if not nil, proves a new connection fit for use, after a loss,
@@ -115,7 +115,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	}
 	t.metrics.connections.Add(1)
 	for _, s := range c.sessions {
-		t.tasks.Go(func() { s.Wait(); c.fail() })
+		t.tasks.Go(func() { <-s.Done(); c.fail() })
 	}
 	for _, s := range c.senders {
 		t.tasks.Go(func() { <-s.Done(); c.fail() })

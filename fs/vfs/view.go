@@ -4,7 +4,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pkg/sftp"
+	"bundlefs/internal/sftpwire"
 )
 
 // ViewOptions say how what is on the node is shown here. The zero value shows it
@@ -44,9 +44,9 @@ type view struct {
 }
 
 // listed turns attributes of the wire into ours, without inode number and links.
-func (v *view) listed(st *sftp.FileStat) Attr {
+func (v *view) listed(st *sftpwire.Stat) Attr {
 	a := Attr{
-		Mode: saneMode(st.Mode), Nlink: 1, UID: v.uids.here(st.UID), GID: v.gids.here(st.GID), Size: st.Size,
+		Mode: saneMode(st.Permissions), Nlink: 1, UID: v.uids.here(st.UID), GID: v.gids.here(st.GID), Size: st.Size,
 		Atime: int64(st.Atime) * int64(time.Second), Mtime: int64(st.Mtime) * int64(time.Second),
 	}
 	a.Size = min(a.Size, 1<<63-1) // an offset of the kernel is signed

@@ -53,7 +53,7 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 	defer s.send(typeClose, appendString(nil, handle), nil)
 	var names []Name
 	var replies []<-chan reply
-	space := 64 * most
+	space, seen := 64*most, 0
 	for ahead, end := 2, false; !end || len(replies) > 0; {
 		for !end && len(replies) < ahead {
 			replies = append(replies, s.send(typeReaddir, appendString(nil, handle), nil))
@@ -73,11 +73,14 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 		if err != nil {
 			return nil, err
 		}
+		seen += len(some)
 		for _, n := range some {
-			space -= len(n.Name)
+			if n.Name != "." && n.Name != ".." {
+				space -= len(n.Name)
+				names = append(names, n)
+			}
 		}
-		names = append(names, some...)
-		if len(names) > most || space < 0 {
+		if len(names) > most || seen > most+2 || space < 0 {
 			return nil, fmt.Errorf("%w: more than %d entries", ErrTooLarge, most)
 		}
 	}
@@ -125,15 +128,13 @@ func parseNames(r reply) ([]Name, error) {
 		if n.Name, b, err = takeString(b); err != nil {
 			return nil, err
 		}
-		if _, b, err = takeString(b); err != nil { // the line of ls -l
+		if _, b, err = takeBytes(b); err != nil { // the line of ls -l
 			return nil, err
 		}
 		if n.Stat, b, err = takeStat(b); err != nil {
 			return nil, err
 		}
-		if n.Name != "." && n.Name != ".." {
-			names = append(names, n)
-		}
+		names = append(names, n)
 	}
 	return names, nil
 }
@@ -174,7 +175,7 @@ func takeStat(b []byte) (st Stat, rest []byte, err error) {
 	}
 	count, b, err := takeUint32(b)
 	for i := uint64(0); err == nil && i < 2*uint64(count); i++ { // pairs; ends with the packet
-		_, b, err = takeString(b)
+		_, b, err = takeBytes(b)
 	}
 	return st, b, err
 }

@@ -49,7 +49,7 @@ func (s *Session) Setstat(ctx context.Context, path string, a Attrs, nofollow bo
 	return s.SendSetstat(path, a, nofollow).Wait(ctx)
 }
 
-// Remove removes a file, never a folder: pkg/sftp's Remove tries that next.
+// Remove removes a file, never a folder.
 func (s *Session) Remove(ctx context.Context, path string) error {
 	return status(ctx, s.send(typeRemove, appendString(nil, path), nil))
 }

@@ -1,13 +1,13 @@
-// Package sftpwire is a small codec for the parts of SFTP version 3 that
-// github.com/pkg/sftp's client does not speak: OpenSSH's extensions
-// limits@openssh.com and lsetstat@openssh.com, attributes set several at a time,
-// listings of bounded size, and requests sent one behind the other without waiting
-// for the replies.
+// Package sftpwire is the client side of SFTP version 3, with the extensions of
+// OpenSSH, for the mount: requests are sent one behind the other without waiting for
+// the replies, attributes are set several at a time, and all that a server sends is
+// bounded.
 //
-// It runs on a session of its own beside those of pkg/sftp on one connection.
 // The packets are those of draft-ietf-secsh-filexfer-02, the extensions those of
-// OpenSSH's PROTOCOL file. What the server sends is not trusted: lengths are
-// bounded, and a reply to nothing that was asked ends the session.
+// OpenSSH's PROTOCOL file. What the server sends is not trusted: no packet is longer
+// than 256 KiB, what is in it grows with what is there and not with what is announced,
+// a reply of a type that does not answer the request is an error, and one to nothing
+// that was asked ends the session.
 package sftpwire
 
 import (
@@ -39,6 +39,9 @@ const (
 
 // maxPacket bounds what is read from the server: OpenSSH's own limit is 256 KiB.
 const maxPacket = 256 << 10
+
+// maxMessage is how much of a refusal's text is kept: refusals are, for long.
+const maxMessage = 512
 
 // errShort says that a packet ended before what it announced.
 var errShort = errors.New("sftp: truncated packet")
@@ -113,14 +116,20 @@ func takeUint64(b []byte) (uint64, []byte, error) {
 }
 
 func takeString(b []byte) (string, []byte, error) {
+	s, b, err := takeBytes(b)
+	return string(s), b, err
+}
+
+// takeBytes is takeString without a copy, for what is to be looked at or skipped.
+func takeBytes(b []byte) (s, rest []byte, err error) {
 	n, b, err := takeUint32(b)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if uint64(n) > uint64(len(b)) {
-		return "", nil, errShort
+		return nil, nil, errShort
 	}
-	return string(b[:n]), b[n:], nil
+	return b[:n], b[n:], nil
 }
 
 // parseVersion reads the extensions the server announces, name to data.
@@ -156,7 +165,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("sftp: %q (code %d)", e.Message, e.Code)
 }
 
-// Is makes the codes that pkg/sftp's client turns into errors of package os equal to them.
+// Is makes the codes that have errors of package os equal to them.
 func (e *StatusError) Is(target error) bool {
 	const noSuchFile, permissionDenied = 2, 3
 	return e.Code == noSuchFile && target == os.ErrNotExist || e.Code == permissionDenied && target == os.ErrPermission
@@ -171,6 +180,6 @@ func parseStatus(b []byte) error {
 	if code == 0 {
 		return nil
 	}
-	msg, _, _ := takeString(b) // servers of old leave it out
-	return &StatusError{Code: code, Message: msg}
+	msg, _, _ := takeBytes(b) // servers of old leave it out
+	return &StatusError{Code: code, Message: string(msg[:min(len(msg), maxMessage)])}
 }
