@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// on runs one request on a session, which blocks until the node has answered
-// , in such a way that the caller can leave: some time
-// after ctx has ended, or when the link has been silent for the timeout. A link
-// that is slow but moves is waited for. late, if not nil, is given what comes back
-// when nobody waits any more.
+// on runs one request on a session, which blocks until the node has answered, in
+// such a way that the caller can leave: some time after ctx has ended, or when the
+// link has been silent for the timeout. A link that is slow but moves is waited
+// for. late, if not nil, is given what comes back when nobody waits any more.
 func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, error), late func(T)) (T, error) {
 	var value T
 	var failed error

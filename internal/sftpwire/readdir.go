@@ -80,7 +80,7 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 				names = append(names, n)
 			}
 		}
-		if len(names) > most || seen > most+2 || space < 0 {
+		if len(names) > most || seen > 2*most+16 || space < 0 {
 			return nil, fmt.Errorf("%w: more than %d entries", ErrTooLarge, most)
 		}
 	}
