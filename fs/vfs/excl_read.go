@@ -124,8 +124,10 @@ func (x *Exclusive) readNode(ctx context.Context, n *xnode, dest []byte, off int
 	if n.stale {
 		file = nil
 	}
+	// What was read ahead is kept, too; but who reads on must be seen to do so.
+	ahead := n.reader != nil && n.reader.ahead.covers(off, int64(len(dest)))
 	x.mu.Unlock()
-	if x.fetched.read(file, dest, off) {
+	if !ahead && x.fetched.read(file, dest, off) {
 		return true, nil
 	}
 	x.mu.Lock()

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"bundlefs/fs/vfs"
 )
 
 // filled makes a file on the node, without the mount.
@@ -90,5 +92,31 @@ func TestFilesAhead(t *testing.T) {
 	}
 	if n := w.count(named("OPEN")); n > files+5 {
 		t.Errorf("%d files opened on the node to read %d", n, files)
+	}
+}
+
+// TestReadOn reads a file on and on: what was fetched ahead is taken from memory, not
+// from the cache beside it, so that its memory is free for what comes next.
+func TestReadOn(t *testing.T) {
+	w, x, _ := newWatched(t)
+	want := filled(t, w.Root, "big", 6<<20)
+	x.Drop()
+	e, err := x.Lookup(t.Context(), vfs.RootIno, "big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := x.Open(t.Context(), e.Attr.Ino, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Release(o.Handle)
+	buf := make([]byte, 128<<10)
+	for off := 0; off < len(want); off += len(buf) {
+		if n, err := x.Read(t.Context(), o.Handle, buf, int64(off)); err != nil || !bytes.Equal(buf[:n], want[off:off+n]) {
+			t.Fatal(off, n, err)
+		}
+	}
+	if n := vfs.Unread(x); n != 0 {
+		t.Errorf("%d bytes are still in memory", n)
 	}
 }

@@ -68,3 +68,11 @@ func SetJournal(size, most int64) (int64, int64) {
 	journalSize, journalMost = size, most
 	return s, m
 }
+
+// Unread is how many bytes were read ahead and are not read.
+func Unread(x *Exclusive) int64 {
+	x.reading.close() // waits for what is on its way
+	x.reading.mu.Lock()
+	defer x.reading.mu.Unlock()
+	return x.reading.used
+}

@@ -72,6 +72,13 @@ func (r *readAhead) SetSize(size int64) {
 	r.size = size
 }
 
+// covers reports whether all of a range was asked for and is not read yet.
+func (r *readAhead) covers(off, n int64) bool {
+	r.budget.mu.Lock()
+	defer r.budget.mu.Unlock()
+	return len(r.gaps(off, off+n)) == 0
+}
+
 // ReadAt fills dest from off; it is short only at the end of the file. A caller
 // whose context ends leaves within a second.
 func (r *readAhead) ReadAt(ctx context.Context, dest []byte, off int64) (int, error) {
