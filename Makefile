@@ -58,3 +58,4 @@ bench: ## measurements side by side with other tools; BENCH='-short' for a quick
 clean: ## remove what was built
 	rm -rf bin
 	@$(MAKE) --no-print-directory -C examples/hello clean
+	@$(MAKE) --no-print-directory -C examples/classic clean

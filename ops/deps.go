@@ -47,7 +47,8 @@ type forecast struct {
 	files   map[string]*pydist.Dist // what will be in the bundle, by its path there
 	sources map[string]string       // other files of the bundle: where they are here
 	sure    bool                    // nothing but these steps has a hand in it
-	fresh   bool                    // the venv has only what pip steps installed
+	fresh   bool                    // the venv has only what pip and setup steps installed
+	setUp   []*pydist.Dist          // what setup steps installed
 	lacks   []Lack
 }
 
@@ -94,10 +95,15 @@ func (f *forecast) step(ctx context.Context, s *Step) bool {
 		return f.wheels(o)
 	case venvOp:
 		f.fresh = !o.keep && !o.withPip
+		f.setUp = nil
+	case setupOp:
+		f.setup(o)
 	case pipOp:
 		f.pip(s, o)
 	case stopOp, closeOp:
 		return false
+	case untarOp:
+		f.untar(o)
 	case openOp, mountOp, unmountOp, syncOp, verifyOp:
 	default:
 		f.sure = false // it may do anything
@@ -130,6 +136,27 @@ func (f *forecast) wheels(o wheelOp) bool {
 	return true
 }
 
+// untar: an sdist unpacks to a folder of its own, which pip does not look into; another archive may hold wheels.
+func (f *forecast) untar(o untarOp) {
+	for name := range f.sources {
+		if ok, err := path.Match(o.glob, name); err != nil || ok && f.files[name] == nil {
+			f.sure = false
+		}
+	}
+}
+
+// setup notes what a setup step installs; what that requires it may fetch, or fail to.
+func (f *forecast) setup(o setupOp) {
+	known := false
+	for name, d := range f.files {
+		if ok, err := path.Match(unpackedName(o.glob), unpackedName(name)); ok && err == nil && !d.Wheel() {
+			f.setUp = append(f.setUp, d)
+			known = d.Known && !d.Dynamic
+		}
+	}
+	f.sure = f.sure && known
+}
+
 // pip tells what a pip step lacks.
 func (f *forecast) pip(s *Step, o pipOp) {
 	say := func(text, hint string, certain bool) {
@@ -141,7 +168,7 @@ func (f *forecast) pip(s *Step, o pipOp) {
 			pool = append(pool, d)
 		}
 	}
-	options := pydist.Options{NoDeps: slices.Contains(o.options, "--no-deps"), Fresh: f.fresh && f.sure}
+	options := pydist.Options{NoDeps: slices.Contains(o.options, "--no-deps"), Fresh: f.fresh && f.sure, Installed: f.setUp}
 	var targets []pydist.Target
 	require := func(list []pydist.Requirement) {
 		for _, r := range list {

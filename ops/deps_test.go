@@ -42,24 +42,32 @@ func TestLacks(t *testing.T) {
 	s.bareWheel("lone")
 	s.write("r.txt", "lone==2.0\n")
 	s.write("c.txt", "lone<1\n")
-	sdist(t, s.env.Dir, "src-1", project("src", "1", ""))
+	s.write("all.tar", "")
+	for _, stem := range []string{"src-1", "setuptools-66.1.1", "pip-22.3"} {
+		name, version, _ := strings.Cut(stem, "-")
+		sdist(t, s.env.Dir, stem, project(name, version, ""))
+	}
 	for name, c := range map[string]struct {
 		lines []string
 		want  string // a ? marks what is not certain
 	}{
-		"nothing":       {[]string{"local copy lone*.whl", "remote venv", "remote pip lone*.whl"}, ""},
-		"missing":       {[]string{"local copy app*.whl", "remote venv", "remote pip app*.whl"}, "app 1.0 needs lib>=1, and there is none among the artifacts|? app 1.0 needs odd, and there is none among the artifacts"},
-		"kept venv":     {[]string{"local copy lib*.whl", "remote venv --keep", "remote pip lib*.whl"}, "? lib 1.0 needs deep, and there is none among the artifacts"},
-		"no deps":       {[]string{"local copy lib*.whl", "remote venv", "remote pip --no-deps lib*.whl"}, ""},
-		"by a command":  {[]string{"local copy lib*.whl", "remote venv", "remote run ./fetch", "remote pip lib*.whl"}, "? lib 1.0 needs deep, and there is none among the artifacts"},
-		"not delivered": {[]string{"local copy lone*.whl", "remote venv", "remote pip app*.whl"}, "nothing that is delivered matches app*.whl"},
-		"in a folder":   {[]string{"local copy lone*.whl --to x", "remote venv", "remote pip lone"}, "there is no lone among the artifacts"},
-		"file":          {[]string{"local copy lone*.whl r.txt", "remote venv", "remote pip -r r.txt"}, "there is no lone==2.0 among the artifacts, only lone-1.0-py3-none-any.whl"},
-		"constraint":    {[]string{"local copy lone*.whl c.txt", "remote venv", "remote pip lone -c c.txt"}, "there is no lone<1 among the artifacts, only lone-1.0-py3-none-any.whl"},
-		"no file":       {[]string{"local copy lone*.whl", "remote venv", "remote pip -r q.txt"}, "the file q.txt is not delivered"},
-		"sdist":         {[]string{"local copy src*.tar.gz", "remote venv", "remote pip src"}, "building src-1.tar.gz needs setuptools, and there is none among the artifacts"},
-		"wheel of it":   {[]string{"local wheel src*.tar.gz", "remote venv", "remote pip src-*.whl"}, ""},
-		"after a stop":  {[]string{"local copy app*.whl", "local stop", "remote pip app*.whl"}, ""},
+		"nothing":        {[]string{"local copy lone*.whl", "remote venv", "remote pip lone*.whl"}, ""},
+		"missing":        {[]string{"local copy app*.whl", "remote venv", "remote pip app*.whl"}, "app 1.0 needs lib>=1, and there is none among the artifacts|? app 1.0 needs odd, and there is none among the artifacts"},
+		"kept venv":      {[]string{"local copy lib*.whl", "remote venv --keep", "remote pip lib*.whl"}, "? lib 1.0 needs deep, and there is none among the artifacts"},
+		"no deps":        {[]string{"local copy lib*.whl", "remote venv", "remote pip --no-deps lib*.whl"}, ""},
+		"by a command":   {[]string{"local copy lib*.whl", "remote venv", "remote run ./fetch", "remote pip lib*.whl"}, "? lib 1.0 needs deep, and there is none among the artifacts"},
+		"not delivered":  {[]string{"local copy lone*.whl", "remote venv", "remote pip app*.whl"}, "nothing that is delivered matches app*.whl"},
+		"in a folder":    {[]string{"local copy lone*.whl --to x", "remote venv", "remote pip lone"}, "there is no lone among the artifacts"},
+		"file":           {[]string{"local copy lone*.whl r.txt", "remote venv", "remote pip -r r.txt"}, "there is no lone==2.0 among the artifacts, only lone-1.0-py3-none-any.whl"},
+		"constraint":     {[]string{"local copy lone*.whl c.txt", "remote venv", "remote pip lone -c c.txt"}, "there is no lone<1 among the artifacts, only lone-1.0-py3-none-any.whl"},
+		"no file":        {[]string{"local copy lone*.whl", "remote venv", "remote pip -r q.txt"}, "the file q.txt is not delivered"},
+		"sdist":          {[]string{"local copy src*.tar.gz", "remote venv", "remote pip src"}, "building src-1.tar.gz needs setuptools, and there is none among the artifacts"},
+		"wheel of it":    {[]string{"local wheel src*.tar.gz", "remote venv", "remote pip src-*.whl"}, ""},
+		"by setup":       {[]string{"local copy *.tar.gz", "remote venv", "remote untar setuptools-*", "remote setup setuptools-*.tar.gz", "remote untar pip-*", "remote setup pip-22.3", "remote pip src-*.tar.gz"}, ""},
+		"setup of pip":   {[]string{"local copy pip-*.tar.gz src*.tar.gz", "remote venv", "remote setup pip-22.3", "remote pip src"}, "? building src-1.tar.gz needs setuptools, and there is none among the artifacts"},
+		"sdist unpacked": {[]string{"local copy src*.tar.gz lib*.whl", "remote venv", "remote untar src-*", "remote pip lib"}, "lib 1.0 needs deep, and there is none among the artifacts"},
+		"other unpacked": {[]string{"local copy all.tar lib*.whl", "remote venv", "remote untar all.tar", "remote pip lib"}, "? lib 1.0 needs deep, and there is none among the artifacts"},
+		"after a stop":   {[]string{"local copy app*.whl", "local stop", "remote pip app*.whl"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

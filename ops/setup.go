@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"path"
 	"strings"
 )
 
@@ -21,12 +22,15 @@ func (o setupOp) run(ctx context.Context, t *task) Result {
 }
 
 func (o setupOp) explain(env *Env, _ *Step) string {
-	folder := o.glob
+	return inBundle(env, "cd "+globWord(unpackedName(o.glob))+"/ && "+venvPython(env)+" setup.py install")
+}
+
+// unpackedName is the folder that an sdist unpacks to, of its name or a glob of it.
+func unpackedName(name string) string {
 	for _, suffix := range []string{".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip"} {
-		if name, ok := strings.CutSuffix(folder, suffix); ok {
-			folder = name[strings.LastIndexByte(name, '/')+1:]
-			break
+		if stem, ok := strings.CutSuffix(name, suffix); ok {
+			return path.Base(stem)
 		}
 	}
-	return inBundle(env, "cd "+globWord(folder)+"/ && "+venvPython(env)+" setup.py install")
+	return name
 }

@@ -24,7 +24,7 @@ formatted() {
 python_syntax() {
 	local python=/usr/bin/python3
 	[ -x $python ] || python=python3
-	find ops examples/hello/src -name '*.py' | "$python" -c '
+	find ops examples/hello/src examples/classic -name '*.py' | "$python" -c '
 import ast, sys
 bad = 0
 for path in sys.stdin.read().splitlines():

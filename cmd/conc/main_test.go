@@ -207,7 +207,7 @@ func (w *workstation) finish(cmd *exec.Cmd) result {
 // conc runs conc to its end.
 func (w *workstation) conc(args ...string) result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
 	defer cancel()
 	return w.finish(w.command(ctx, args...))
 }

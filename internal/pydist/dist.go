@@ -142,6 +142,9 @@ func (d *Dist) pyproject(text string) error {
 	if _, err := toml.Decode(text, &project); err != nil {
 		return fmt.Errorf("pyproject.toml: %w", err)
 	}
+	if project.BuildSystem.Requires != nil {
+		d.BuildRequires = []Requirement{}
+	}
 	for _, text := range project.BuildSystem.Requires {
 		r, err := ParseRequirement(text)
 		if err != nil {

@@ -51,6 +51,7 @@ type Options struct {
 	NoDeps      bool          // what the targets require is not installed
 	Fresh       bool          // the environment is known to have nothing in it
 	Constraints []Requirement // versions of what is installed, but no reason to install it
+	Installed   []*Dist       // what is in the environment
 }
 
 // Target is what is to be installed: a distribution, or what satisfies a requirement.
@@ -151,6 +152,9 @@ const bare = "70.1"
 func (c *checking) build(d *Dist) (list []Problem) {
 	requires, certain := d.BuildRequires, true
 	if requires == nil {
+		if c.builds() {
+			return nil
+		}
 		// pip may use what is in the environment, when it is there.
 		requires, certain = []Requirement{{Name: "setuptools"}}, c.options.Fresh
 	}
@@ -176,6 +180,26 @@ func (c *checking) build(d *Dist) (list []Problem) {
 	return list
 }
 
+// isolating is the first pip that takes no setuptools of the environment unless there is the project wheel, too.
+const isolating = "23.1"
+
+// builds tells whether pip builds sdists with what is in the environment.
+func (c *checking) builds() bool {
+	have := func(name string) *Dist {
+		for _, d := range c.options.Installed {
+			if d.Name == name {
+				return d
+			}
+		}
+		return nil
+	}
+	pip := have("pip")
+	if list := c.pool.Named("pip"); pip == nil && len(list) > 0 {
+		pip = list[0]
+	}
+	return have("setuptools") != nil && (have("wheel") != nil || pip != nil && less(pip.Version, isolating))
+}
+
 // requirement tells what is lacking to satisfy a requirement. extras are those
 // of who asks; fresh: there is nothing installed that could satisfy it.
 func (c *checking) requirement(r Requirement, extras []string, intro string, fresh bool) []Problem {
@@ -187,6 +211,11 @@ func (c *checking) requirement(r Requirement, extras []string, intro string, fre
 	for _, k := range c.options.Constraints {
 		if k.Name == r.Name && k.Spec != "" && evalMarker(k.Marker, c.markers(), nil) == yes {
 			spec = strings.TrimPrefix(spec+","+k.Spec, ",")
+		}
+	}
+	for _, d := range c.options.Installed {
+		if d.Name == r.Name && admits(spec, d.Version) {
+			return nil
 		}
 	}
 	all := c.pool.Named(r.Name)
