@@ -3,6 +3,7 @@ package fs_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +26,19 @@ func TestInterruptedWhenTheLinkIsDown(t *testing.T) {
 	n := testnode.Start(t)
 	l := testnode.NewLink(t, n.Addr)
 	m := newMountWith(t, n, mountSpec{Target: n.TargetVia(l), Timeout: -1})
-	write(t, filepath.Join(m.Dir, "f"), "content")
+	// What is read is far behind what may have been fetched ahead when the file was opened.
+	const size = 64 << 20
+	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.Open(filepath.Join(m.Dir, "f"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if _, err := f.Seek(size/2, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
 	l.Drop()
 	const catches = `import signal, sys, os
 signal.signal(signal.SIGTERM, lambda *a: sys.exit(3))
