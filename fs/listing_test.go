@@ -44,6 +44,7 @@ func largeFolder(t *testing.T, _ *mount, dir, onNode string) {
 		write(t, filepath.Join(onNode, name), "")
 		want = append(want, name)
 	}
+	seen(t, filepath.Join(dir, want[len(want)-1]))
 	f, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -73,16 +74,16 @@ func largeFolder(t *testing.T, _ *mount, dir, onNode string) {
 	}
 	// rewinddir shows what is new
 	write(t, filepath.Join(onNode, "new"), "")
-	if _, err := unix.Seek(fd, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	found := false
-	for l := getdents(t, fd); len(l) > 0; l = getdents(t, fd) {
-		found = found || slices.ContainsFunc(l, func(e dirent) bool { return e.name == "new" })
-	}
-	if !found {
-		t.Error("a new name is not seen after rewinding")
-	}
+	eventually(t, "a new name is seen after rewinding", func() bool {
+		if _, err := unix.Seek(fd, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for l := getdents(t, fd); len(l) > 0; l = getdents(t, fd) {
+			found = found || slices.ContainsFunc(l, func(e dirent) bool { return e.name == "new" })
+		}
+		return found
+	})
 }
 
 // Names that are removed while the folder is read do not come back by what was
@@ -92,6 +93,7 @@ func removeWhileListing(t *testing.T, _ *mount, dir, onNode string) {
 	for i := range count {
 		write(t, filepath.Join(onNode, fmt.Sprintf("file %04d", i)), "")
 	}
+	seen(t, filepath.Join(dir, fmt.Sprintf("file %04d", count-1)))
 	f, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -58,6 +58,18 @@ func TestMount(t *testing.T) {
 	}
 }
 
+// seen waits until the mount shows what was made on the node: it may remember for a
+// while that the folder does not have it.
+func seen(t *testing.T, path string) (info os.FileInfo) {
+	t.Helper()
+	eventually(t, path+" is seen", func() bool {
+		var err error
+		info, err = os.Lstat(path)
+		return err == nil
+	})
+	return info
+}
+
 func mmap(t *testing.T, _ *mount, dir, onNode string) {
 	f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -122,6 +134,9 @@ func mmapAppend(t *testing.T, _ *mount, dir, onNode string) {
 	if _, err := f.Write([]byte("!")); err != nil {
 		t.Fatal(err)
 	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
 	reads(t, filepath.Join(onNode, "f"), "01ABC56789!")
 	reads(t, path, "01ABC56789!")
 }
@@ -180,8 +195,8 @@ func specialOnNode(t *testing.T, _ *mount, dir, onNode string) {
 	if err := unix.Mkfifo(filepath.Join(onNode, "p"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Lstat(filepath.Join(dir, "p")); err != nil || info.Mode().Type() != os.ModeNamedPipe {
-		t.Errorf("%v, %v", info, err)
+	if info := seen(t, filepath.Join(dir, "p")); info.Mode().Type() != os.ModeNamedPipe {
+		t.Errorf("%v", info.Mode())
 	}
 	if err := os.Remove(filepath.Join(dir, "p")); err != nil {
 		t.Error(err)
@@ -212,6 +227,7 @@ func changedOnNode(t *testing.T, _ *mount, dir, onNode string) {
 		info, err := os.Stat(path)
 		return err == nil && info.Size() == 6
 	})
+	seen(t, filepath.Join(dir, "g"))
 	reads(t, filepath.Join(dir, "g"), "new")
 	if err := os.Remove(filepath.Join(onNode, "f")); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -67,6 +68,20 @@ def reap():
             pass
     except ChildProcessError:
         pass
+
+
+def reap_orphans(but, ended):
+    """Collects, until the event, what ends as our child because its parent has gone: thousands of tests' daemons and shells
+    would be left as zombies until the end. The status of the process `but` is left to who waits for it."""
+    while not ended.wait(1):
+        try:
+            while True:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if found is None or found.si_pid == but:
+                    break
+                os.waitpid(found.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
 
 
 def descendants():
@@ -138,6 +153,9 @@ def run(arguments, env):
     report = Report()
     test = subprocess.Popen(["go", "test", "-json"] + arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env,
                             universal_newlines=True, errors="replace")
+    ended = threading.Event()
+    reaper = threading.Thread(target=reap_orphans, args=(test.pid, ended))
+    reaper.start()
     try:
         for line in test.stdout:
             try:
@@ -146,6 +164,8 @@ def run(arguments, env):
                 sys.stdout.write(line)
         return report, test.wait()
     finally:
+        ended.set()
+        reaper.join()
         if test.poll() is None:
             test.send_signal(signal.SIGINT)
             test.wait()
