@@ -66,7 +66,7 @@ func TestEditors(t *testing.T) {
 			m := newModeMount(t, mode.exclusive)
 			t.Run("vim", func(t *testing.T) {
 				edit(t, m, func(dir string) {
-					tm := onTerminal(t, dir, "vim", "-u", "NONE", "-N", "-i", "NONE", "--cmd", "set backup", "deploy.ini")
+					tm := onTerminal(t, dir, "vim", "-u", "NONE", "-N", "-i", "NONE", "-c", "set backup backupdir=. backupskip=", "deploy.ini")
 					tm.shows("first line")
 					tm.keys("Go", "added in vim", "Escape", ":w", "Enter")
 					tm.shows("written")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,10 +16,14 @@ import (
 	"bundlefs/internal/testnode"
 )
 
+// waitPlace is where the kernel waits for an answer of a FUSE mount: for that of a request of
+// the process itself, or for a page that is read ahead.
+var waitPlace = regexp.MustCompile("request_wait_answer|fuse|folio_wait|wait_on_page")
+
 // waiting reports whether a process waits for an answer of the mount.
 func waiting(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-	return err == nil && (strings.Contains(string(b), "request_wait_answer") || strings.Contains(string(b), "fuse"))
+	return err == nil && waitPlace.Match(b)
 }
 
 // What waits for a node that does not answer can be ended, and the mount too.
