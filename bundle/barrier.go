@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"bundlefs/internal/control"
-	"bundlefs/internal/lease"
 )
 
 const (
@@ -238,29 +235,4 @@ func request(ctx context.Context, folder, op string, args, result any, progress 
 	}
 	defer c.Close()
 	return c.Call(ctx, op, args, result, progress)
-}
-
-// spool is the folder with what the mount has not sent yet; "" when there is
-// none, and so nothing that is only here.
-func (st *State) spool() string {
-	if st.Cache == "" {
-		return ""
-	}
-	dir := lease.Spool(st.Cache, st.Record.Token)
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
-	return dir
-}
-
-// cacheDir is the folder under which the mount program keeps spools.
-func (c *Config) cacheDir() (string, error) {
-	if c.CacheDir != "" {
-		return filepath.Abs(c.CacheDir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", withHint(fmt.Errorf("find a place for what is not sent yet: %w", err), "set XDG_CACHE_HOME or HOME")
-	}
-	return dir, nil
 }
