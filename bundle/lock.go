@@ -23,12 +23,18 @@ func (b *Bundle) Open(ctx context.Context) error {
 	}
 	defer release()
 	fresh := b.state == nil
+	if err := b.lockable(ctx); err != nil {
+		return err
+	}
+	// It connects while we lock: a link with a long way is gone over once and not twice.
+	mounter := b.early(ctx)
+	defer mounter.drop()
 	if err := b.Lock(ctx); err != nil {
 		return err
 	}
 	err = b.MakeLocal(ctx)
 	if err == nil {
-		err = b.Mount(ctx)
+		err = b.mount(ctx, mounter)
 	}
 	if err != nil && fresh {
 		return errors.Join(err, b.takeBack(ctx))

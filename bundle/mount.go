@@ -1,19 +1,13 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bundlefs/internal/control"
 	"bundlefs/internal/mountpoint"
@@ -30,7 +24,10 @@ const (
 // started. Where FUSE is not to be had the bundle goes on without a mount
 // point, and the log says why. A mount of ours that is there and lives is kept; one whose process has
 // died is replaced.
-func (b *Bundle) Mount(ctx context.Context) error {
+func (b *Bundle) Mount(ctx context.Context) error { return b.mount(ctx, nil) }
+
+// mount is Mount with a mount program that was started already, or nil.
+func (b *Bundle) mount(ctx context.Context, early *program) error {
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
@@ -64,14 +61,14 @@ func (b *Bundle) Mount(ctx context.Context) error {
 	if err := b.MakeLocal(ctx); err != nil { // also after the folder was removed by hand
 		return err
 	}
-	err = b.runBundlefs(ctx, st)
+	err = b.runBundlefs(ctx, st, early)
 	var without *noFUSEError
 	if errors.As(err, &without) && ctx.Err() == nil {
 		if err := b.unmountable(ctx, st); err != nil {
 			return err
 		}
 		b.log.Warn(without.Error()+"; delivering without a mount", "node", b.cfg.Node)
-		err = b.runBundlefs(ctx, st)
+		err = b.runBundlefs(ctx, st, nil)
 	}
 	if err != nil {
 		return b.notMounted(ctx, st, err)
@@ -119,55 +116,6 @@ func awaitEnd(ctx context.Context, folder string) error {
 	return nil
 }
 
-// runBundlefs starts the mount program, which goes to the background by itself
-// when the mount is ready. It may ask for passwords on the terminal until then.
-func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
-	name, args := "/proc/self/exe", []string{"bundlefs"}
-	if c := b.cfg.BundlefsCommand; len(c) > 0 {
-		name, args = c[0], c
-	}
-	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, b.place(st), st.mountOptions()...)...)
-	// A file, not a pipe: nobody would have to wait for its other end.
-	fd, err := unix.MemfdCreate("bundlefs-messages", unix.MFD_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	messages := os.NewFile(uintptr(fd), "bundlefs-messages")
-	defer messages.Close()
-	cmd := exec.CommandContext(ctx, name)
-	cmd.Args = args
-	if st.Cache != "" { // where its spool is, whatever the environment says today
-		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+st.Cache)
-	}
-	cmd.Stdout, cmd.Stderr = messages, messages
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = endTime
-	err = cmd.Run()
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		// It may have got as far as mounting when it was told to end.
-		if ours, _, merr := b.findMount(st); merr == nil && ours {
-			err = errors.Join(err, b.detach(st))
-		}
-		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", b.place(st), err))
-	}
-	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(messages, 0, 1<<16), 1<<16))
-	said := mountFailure(b.place(st), err, text)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == control.ExitNoFUSE {
-		return &noFUSEError{said}
-	}
-	return said
-}
-
-// noFUSEError is bundlefs's when the workstation does not let us mount.
-type noFUSEError struct{ err error }
-
-func (e *noFUSEError) Error() string { return "no FUSE here: " + e.err.Error() }
-func (e *noFUSEError) Unwrap() error { return e.err }
-
 // unmountable makes of a bundle that was to be mounted one without a mount point.
 func (b *Bundle) unmountable(ctx context.Context, st *State) error {
 	if err := b.RemoveLocal(ctx); err != nil {
@@ -175,28 +123,6 @@ func (b *Bundle) unmountable(ctx context.Context, st *State) error {
 	}
 	st.Local, st.MountPoint = nil, None
 	return b.setState(st)
-}
-
-// mountFailure makes an error of what bundlefs printed: "bundlefs: …" lines,
-// and "bundlefs: hint: …" lines.
-func mountFailure(mountpoint string, err error, text []byte) error {
-	var msgs, hints []string
-	for line := range bytes.Lines(text) {
-		s := strings.TrimPrefix(clean(string(line)), "bundlefs: ")
-		if hint, ok := strings.CutPrefix(s, "hint: "); ok {
-			hints = append(hints, hint)
-		} else if s != "" {
-			msgs = append(msgs, s)
-		}
-	}
-	if len(msgs) == 0 {
-		return fmt.Errorf("mount %s: bundlefs: %w", mountpoint, err)
-	}
-	err = fmt.Errorf("mount %s: %s", mountpoint, strings.Join(msgs, "; "))
-	if len(hints) > 0 {
-		err = withHint(err, strings.Join(hints, "\n"))
-	}
-	return err
 }
 
 // Mounted tells whether the bundle is mounted and its process answers.

@@ -17,8 +17,8 @@ type connection struct {
 	conn     Conn
 	sessions []*session // for questions and changes of names, which must not wait behind data
 	wire     *sftpwire.Session
-	senders  []*session // for data, wire is the first
-	data     int        // bytes of data in one request
+	senders  []*session   // for data, wire is the first
+	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
 	lost     chan struct{}
 	lose     sync.Once
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
@@ -86,9 +86,12 @@ func (c *connection) openSessions(ctx context.Context, questions, senders int) e
 			results <- o
 		}()
 	}
-	err := c.greet(ctx, s.ch)
+	wire, err := c.startSession(ctx, s.ch)
 	if err != nil {
+		err = fmt.Errorf("open sftp session: %w", err)
 		c.conn.Close() // ends those that are being opened
+	} else {
+		c.wire, c.senders = wire.Session, []*session{wire}
 	}
 	start := func(o opened) {
 		if o.err == nil {
@@ -120,24 +123,19 @@ func (c *connection) openSessions(ctx context.Context, questions, senders int) e
 	return nil
 }
 
-// greet makes the first session for data, which tells how large packets may be.
-func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
-	s, err := c.startSession(ctx, ch)
-	if err != nil {
-		return fmt.Errorf("open sftp session: %w", err)
-	}
-	c.wire, c.senders = s.Session, []*session{s}
+// learnLimits asks how large packets may be. Nobody waits for that: until it is known they are as
+// large as every server takes them.
+func (c *connection) learnLimits(ctx context.Context) {
 	start := time.Now()
-	limits, err := s.Limits(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the limits of sftp: %w", err)
-	}
-	if n := min(limits.Read, limits.Write); n > basePacket {
+	limits, err := c.wire.Limits(ctx)
+	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
 		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
-		c.data = int(min(n, maxData))
+		c.limit.Store(int64(min(n, maxData)))
 	}
-	return nil
 }
+
+// packet is how many bytes of data one request may have.
+func (c *connection) packet() int { return int(max(c.limit.Load(), basePacket)) }
 
 // startSession greets the server over ch, which is closed if that fails.
 func (c *connection) startSession(ctx context.Context, ch io.ReadWriteCloser) (*session, error) {
