@@ -154,7 +154,7 @@ func (b *Bundle) watch(ctx context.Context, folder string, end context.CancelCau
 	moved := time.Now()
 	for {
 		var m MountStatus
-		if request(ctx, folder, "status", nil, &m, nil) != nil {
+		if status(ctx, folder, &m) != nil {
 			return // the barrier finds that out, too
 		}
 		if m.Pending != last {
@@ -190,7 +190,7 @@ func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, er
 		return b.explain(err)
 	}
 	var m MountStatus
-	if request(ctx, b.place(st), "status", nil, &m, nil) != nil {
+	if status(ctx, b.place(st), &m) != nil {
 		return err
 	}
 	switch {
@@ -225,6 +225,11 @@ func (b *Bundle) explain(err error) error {
 		return withHint(err, fmt.Sprintf("mount it again with 'conc mount %s'", b.cfg.Node))
 	}
 	return err
+}
+
+// status asks a mount how it is, and the node nothing.
+func status(ctx context.Context, folder string, m *MountStatus) error {
+	return request(ctx, folder, "status", map[string]bool{"ping": false}, m, nil)
 }
 
 // request sends one request to the program that serves a mount.

@@ -173,7 +173,7 @@ func serverOf(ctx context.Context, folder string) int {
 	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
 	var m MountStatus
-	if request(ctx, folder, "status", nil, &m, nil) != nil {
+	if status(ctx, folder, &m) != nil {
 		return 0
 	}
 	return m.PID

@@ -38,6 +38,17 @@ func (s *Status) MountStatus() *MountStatus {
 	return &m
 }
 
+// Unsent tells what a mount of the bundle has to send, without asking the node anything; nil when
+// the mount does not answer.
+func (b *Bundle) Unsent(ctx context.Context) *MountStatus {
+	st, ok := b.State()
+	var m MountStatus
+	if !ok || status(ctx, b.place(&st), &m) != nil {
+		return nil
+	}
+	return &m
+}
+
 // Status tells how the bundle and its mount are; only the workstation is
 // looked at: see Holder for the node. ErrNotOpen when it is not open.
 func (b *Bundle) Status(ctx context.Context) (*Status, error) {
