@@ -32,6 +32,7 @@ type Refused struct {
 // MountStatus is what a mount tells about itself, as far as it matters here.
 type MountStatus struct {
 	PID       int       `json:"pid"`
+	Version   string    `json:"version"`    // of the program that serves it
 	Connected bool      `json:"connected"`  // the link is up
 	LinkError string    `json:"link_error"` // why it is not
 	Pending   Progress  `json:"pending"`    // what is not on the node yet
@@ -114,6 +115,9 @@ func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, prog
 	// refusals has nothing to be tried again; one that is dead tells below.
 	request(ctx, b.place(st), "retry", nil, nil, nil)
 
+	if another := b.anotherVersion(ctx, st); another != "" {
+		b.aged.Do(func() { b.log.Warn(another+": 'conc mount "+st.Node+"' mounts it again", "node", st.Node) })
+	}
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {

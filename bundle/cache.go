@@ -38,8 +38,8 @@ func (c *Config) cacheDir() (string, error) {
 }
 
 // usableCache proves that a spool can be made under a cache, before anything depends on it. It
-// makes nothing.
-func usableCache(cache, node string) error {
+// makes nothing. open: a bundle uses it already.
+func usableCache(cache, node string, open bool) error {
 	dir := filepath.Dir(lease.Spool(cache, ""))
 	for {
 		info, err := os.Stat(dir)
@@ -60,7 +60,12 @@ func usableCache(cache, node string) error {
 		if errors.As(err, &at) {
 			err = at.Err
 		}
-		return withHint(fmt.Errorf("%s: no place for what is not sent yet: %s: %w", node, dir, err),
-			fmt.Sprintf("make %s a folder that you may write to (whose is it: ls -ld %[1]s), or set XDG_CACHE_HOME to another place", dir))
+		hint := fmt.Sprintf("make %s a folder that you may write to (ls -ld tells whose it is)", dir)
+		if open {
+			hint += fmt.Sprintf("; if nothing of the bundle is in it, 'conc close %s --forget' and 'conc unlock %[1]s --force' do without", node)
+		} else {
+			hint += ", or set XDG_CACHE_HOME to another place"
+		}
+		return withHint(fmt.Errorf("%s: no place for what is not sent yet: %s: %w", node, dir, err), hint)
 	}
 }

@@ -94,13 +94,13 @@ func (b *Bundle) lockable(ctx context.Context) error {
 	case ok && st.Phase == PhaseOpen && b.Mounted(ctx):
 		return &BlockedError{Node: st.Node, Dir: st.Dir, Record: &st.Record, Since: st.Record.Time, Ours: true}
 	case ok && st.Phase == PhaseOpen && st.Cache != "":
-		return usableCache(st.Cache, st.Node)
+		return usableCache(st.Cache, st.Node, true)
 	}
 	cache, err := b.cfg.cacheDir()
 	if err != nil {
 		return err
 	}
-	return usableCache(cache, b.cfg.Node)
+	return usableCache(cache, b.cfg.Node, false)
 }
 
 // lock is the part of opening that happens on the node.

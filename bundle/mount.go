@@ -11,6 +11,7 @@ import (
 
 	"bundlefs/internal/control"
 	"bundlefs/internal/mountpoint"
+	"bundlefs/internal/version"
 )
 
 const (
@@ -22,7 +23,8 @@ const (
 // Mount mounts the bundle on the local folder and returns when it can be
 // used; without a mount point, the process that takes the mount's place is
 // started. Where FUSE is not to be had the bundle goes on without a mount
-// point, and the log says why. A mount of ours that is there and lives is kept; one whose process has
+// point, and the log says why. A mount of ours that is there and lives is kept, unless another version
+// of this program made it: then there is a barrier, and it is mounted again. One whose process has
 // died is replaced.
 func (b *Bundle) Mount(ctx context.Context) error { return b.mount(ctx, nil) }
 
@@ -51,10 +53,22 @@ func (b *Bundle) mount(ctx context.Context, early *program) error {
 			return err
 		}
 	case alive(b.place(st)):
-		return nil
+		another := b.anotherVersion(ctx, st)
+		if another == "" {
+			return nil
+		}
+		b.log.Info("mounting again: "+another, "node", b.cfg.Node)
+		if err := b.unmount(ctx, true); err != nil {
+			return fmt.Errorf("mount again, since %s: %w", another, err)
+		}
 	default:
 		b.log.Info("replacing a mount whose process has died", "mount", st.MountPoint)
 		if err := b.detach(st); err != nil {
+			return err
+		}
+	}
+	if st.Cache != "" {
+		if err := usableCache(st.Cache, st.Node, true); err != nil {
 			return err
 		}
 	}
@@ -168,6 +182,25 @@ func alive(mountpoint string) bool {
 	return c.Close() == nil
 }
 
+// anotherVersion tells which, if another version of this program serves the mount; else "".
+func (b *Bundle) anotherVersion(ctx context.Context, st *State) string {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	var m MountStatus
+	if status(ctx, b.place(st), &m) != nil {
+		return ""
+	}
+	return m.another()
+}
+
+// another tells which, if another version of this program serves the mount; else "".
+func (m *MountStatus) another() string {
+	if m.Version == "" || m.Version == version.String() {
+		return ""
+	}
+	return fmt.Sprintf("the mount is served by version %s, and this is %s", clean(m.Version), version.String())
+}
+
 // serverOf is the process that serves a mount, 0 when it does not tell.
 func serverOf(ctx context.Context, folder string) int {
 	ctx, cancel := context.WithTimeout(ctx, aliveTime)
@@ -233,7 +266,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 		err = b.unmountNow(ctx, &st)
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		return &BusyError{MountPoint: point, Users: users(point, serverOf(ctx, point))}
+		return busy(point, serverOf(ctx, point))
 	}
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.
