@@ -53,9 +53,9 @@ func option(word, value string) string {
 }
 
 // mountOptions are the options with which a bundle is mounted, apart from the
-// connection: the one place that decides how bundles are mounted.
+// connection: the one place that decides how bundles are mounted. The token comes on standard input.
 func (st *State) mountOptions() []string {
-	list := []string{option("fsname", st.source()), option("exclusive", st.Record.Token)}
+	list := []string{option("fsname", st.source()), "exclusive=-"}
 	if st.MountPoint == None {
 		list = append(list, "nomount")
 	}

@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"bundlefs/internal/control"
-	"bundlefs/internal/lease"
 )
 
 const (
@@ -35,6 +32,7 @@ type Refused struct {
 // MountStatus is what a mount tells about itself, as far as it matters here.
 type MountStatus struct {
 	PID       int       `json:"pid"`
+	Version   string    `json:"version"`    // of the program that serves it
 	Connected bool      `json:"connected"`  // the link is up
 	LinkError string    `json:"link_error"` // why it is not
 	Pending   Progress  `json:"pending"`    // what is not on the node yet
@@ -117,6 +115,9 @@ func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, prog
 	// refusals has nothing to be tried again; one that is dead tells below.
 	request(ctx, b.place(st), "retry", nil, nil, nil)
 
+	if another := b.anotherVersion(ctx, st); another != "" {
+		b.aged.Do(func() { b.log.Warn(another+": 'conc mount "+st.Node+"' mounts it again", "node", st.Node) })
+	}
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -157,7 +158,7 @@ func (b *Bundle) watch(ctx context.Context, folder string, end context.CancelCau
 	moved := time.Now()
 	for {
 		var m MountStatus
-		if request(ctx, folder, "status", nil, &m, nil) != nil {
+		if status(ctx, folder, &m) != nil {
 			return // the barrier finds that out, too
 		}
 		if m.Pending != last {
@@ -193,7 +194,7 @@ func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, er
 		return b.explain(err)
 	}
 	var m MountStatus
-	if request(ctx, b.place(st), "status", nil, &m, nil) != nil {
+	if status(ctx, b.place(st), &m) != nil {
 		return err
 	}
 	switch {
@@ -230,6 +231,11 @@ func (b *Bundle) explain(err error) error {
 	return err
 }
 
+// status asks a mount how it is, and the node nothing.
+func status(ctx context.Context, folder string, m *MountStatus) error {
+	return request(ctx, folder, "status", map[string]bool{"ping": false}, m, nil)
+}
+
 // request sends one request to the program that serves a mount.
 func request(ctx context.Context, folder, op string, args, result any, progress func(json.RawMessage)) error {
 	c, err := control.Dial(ctx, folder)
@@ -238,29 +244,4 @@ func request(ctx context.Context, folder, op string, args, result any, progress 
 	}
 	defer c.Close()
 	return c.Call(ctx, op, args, result, progress)
-}
-
-// spool is the folder with what the mount has not sent yet; "" when there is
-// none, and so nothing that is only here.
-func (st *State) spool() string {
-	if st.Cache == "" {
-		return ""
-	}
-	dir := lease.Spool(st.Cache, st.Record.Token)
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
-	return dir
-}
-
-// cacheDir is the folder under which the mount program keeps spools.
-func (c *Config) cacheDir() (string, error) {
-	if c.CacheDir != "" {
-		return filepath.Abs(c.CacheDir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", withHint(fmt.Errorf("find a place for what is not sent yet: %w", err), "set XDG_CACHE_HOME or HOME")
-	}
-	return dir, nil
 }

@@ -22,12 +22,7 @@ func (b *Bundle) Holder(ctx context.Context) (*Holder, error) {
 		return nil, err
 	}
 	defer done()
-	node, err := client.SFTP(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look at bundle %s: sftp: %w", b.cfg.Dir, err)
-	}
-	defer node.Close()
-	h, err := readRecord(node, b.cfg.Node, b.cfg.Dir)
+	h, err := b.look(ctx, client, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +63,7 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 	if node.RemoveDirectory(b.cfg.Dir) == nil { // it was empty: an opening that was interrupted
 		return "", nil
 	}
-	h, err := readRecord(node, b.cfg.Node, b.cfg.Dir)
+	h, err := b.look(ctx, client, nil)
 	if err != nil {
 		return "", err
 	}

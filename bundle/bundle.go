@@ -48,6 +48,8 @@ type Bundle struct {
 	log   *slog.Logger
 	store *store
 
+	aged sync.Once // it is told once that another version serves the mount
+
 	mu    sync.Mutex // guards what follows
 	state *State     // nil when the bundle is not ours
 	held  *hold      // nil when this process does not work on it

@@ -11,28 +11,33 @@ import (
 	"bundlefs/internal/control"
 )
 
-// users lists the processes that use something at or below a folder, as far as
-// this user may see them, but for the one that serves the mount, which holds
-// the folder under it. Only links in /proc are read: nothing in the folder is
-// touched.
-func users(folder string, server int) []User {
+// busy is the error of a mount that cannot be unmounted, with the processes that use something at
+// or below it, as far as this user may see them: but for the one that serves the mount, which holds
+// the folder under it, and this one, which whoever started it would look for in vain. Only links in
+// /proc are read: nothing in the folder is touched.
+func busy(folder string, server int) *BusyError {
+	e := &BusyError{MountPoint: folder}
 	at, err := control.Canonical(folder)
 	if err != nil {
-		return nil
+		return e
 	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	var list []User
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil || pid == server {
 			continue
 		}
-		if uses := usesOf(dir, at); len(uses) > 0 {
-			list = append(list, User{PID: pid, Command: commandOf(dir), Uses: uses})
+		uses := usesOf(dir, at)
+		switch {
+		case len(uses) == 0:
+		case pid == os.Getpid():
+			e.Inside = true
+		default:
+			e.Users = append(e.Users, User{PID: pid, Command: commandOf(dir), Uses: uses})
 		}
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].PID < list[j].PID })
-	return list
+	sort.Slice(e.Users, func(i, j int) bool { return e.Users[i].PID < e.Users[j].PID })
+	return e
 }
 
 func usesOf(proc, at string) []string {

@@ -221,6 +221,7 @@ func (e *NotFolderError) Hint() string {
 type BusyError struct {
 	MountPoint string
 	Users      []User
+	Inside     bool // this program was started inside the mount
 }
 
 // User is one process that uses a mount.
@@ -242,6 +243,8 @@ func (e *BusyError) Error() string {
 			names = append(names, u.String())
 		}
 		s += ": used by " + strings.Join(names, "; ")
+	} else if e.Inside {
+		s += ": this command was started in it"
 	}
 	return s
 }
@@ -251,6 +254,9 @@ func (e *BusyError) Is(target error) bool { return target == ErrBlocked }
 
 // Hint says what the operator can do.
 func (e *BusyError) Hint() string {
+	if e.Inside {
+		return "leave the mount first, with 'cd', then try again"
+	}
 	if len(e.Users) == 0 {
 		return "close what is open in it (a shell, an editor, a process of another user), then try again"
 	}

@@ -3,7 +3,9 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -118,12 +120,27 @@ func TestUsersOfAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	list := users(dir, 0)
-	if len(list) != 1 || list[0].PID != os.Getpid() || !strings.Contains(list[0].String(), "open in use") {
-		t.Errorf("got %v", list)
+	cmd := exec.Command("cat")
+	cmd.Dir = dir
+	input, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
 	}
-	if list := users(dir, os.Getpid()); len(list) != 0 {
-		t.Errorf("the server is listed: %v", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer input.Close()
+	// We use it too, which is not told like that.
+	e := busy(dir, 0)
+	if len(e.Users) != 1 || e.Users[0].PID != cmd.Process.Pid || e.Users[0].String() != fmt.Sprintf("%d cat (cwd)", cmd.Process.Pid) || !e.Inside {
+		t.Errorf("got %+v", e)
+	}
+	if !strings.Contains(e.Hint(), "'cd'") {
+		t.Errorf("hint %q", e.Hint())
+	}
+	if e := busy(dir, cmd.Process.Pid); len(e.Users) != 0 || !strings.Contains(e.Error(), "started in it") {
+		t.Errorf("the server is listed: %v", e)
 	}
 }
 

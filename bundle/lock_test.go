@@ -1,8 +1,8 @@
 package bundle
 
 import (
+	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
@@ -218,42 +219,71 @@ func TestDirIsChecked(t *testing.T) {
 	}
 }
 
-// An opening that was killed before its record was written is continued by the
-// next one, and taken back by close.
-func TestInterruptedBeforeTheRecord(t *testing.T) {
+// An opening that was killed while it made the bundle is continued by the next one, and taken
+// back by close, if what is there is known to be ours.
+func TestInterruptedOpening(t *testing.T) {
 	n := testnode.Start(t)
-	interrupted := func(dir string, phase Phase) Config {
+	interrupted := func(dir string, made func(folder string, st *State) error) Config {
 		cfg := config(t, n, dir)
 		b := mustNew(t, cfg)
-		st := State{Phase: phase, Node: "n1", Dir: dir, MountPoint: None, Record: *newRecord(&cfg)}
-		if err := errors.Join(os.Mkdir(filepath.Join(n.Home, dir), 0o700), b.store.save(b.key(), &st)); err != nil {
+		st, err := b.newState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(b.store.save(b.key(), st), made(filepath.Join(n.Home, dir), st)); err != nil {
 			t.Fatal(err)
 		}
 		return cfg
 	}
-	t.Run("opened again", func(t *testing.T) {
-		cfg := interrupted("again", PhaseMade)
-		token := mustNew(t, cfg).Token()
-		b := mustLock(t, cfg)
-		if b.Token() != token || !b.IsOpen() {
-			t.Errorf("phase %v, another token: %v", b.state.Phase, b.Token() != token)
+	folder := func(folder string, st *State) error { return os.MkdirAll(folder, 0o700) }
+	with := func(name func(*State) string, text func(*State) string) func(string, *State) error {
+		return func(folder string, st *State) error {
+			return errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, name(st)), []byte(text(st)), 0o600))
 		}
-		mustClose(t, b)
+	}
+	recordName := func(*State) string { return RecordName }
+	unfinished := func(st *State) string { return st.Record.unfinishedName() }
+	whole := func(st *State) string {
+		return strings.Replace(string(st.Record.encode()), `"above": 0`, `"above": 1`, 1)
+	}
+	half := func(st *State) string { return whole(st)[:20] }
+	nothing := func(*State) string { return "" }
+	for name, made := range map[string]func(string, *State) error{
+		"with its record": with(recordName, whole), "with half a record": with(unfinished, half), "with a record of nothing": with(unfinished, nothing),
+	} {
+		t.Run("opened again "+name, func(t *testing.T) {
+			cfg := interrupted("above/again", made)
+			token := mustNew(t, cfg).Token()
+			b := mustLock(t, cfg)
+			if b.Token() != token || !b.IsOpen() {
+				t.Errorf("phase %v, another token: %v", b.state.Phase, b.Token() != token)
+			}
+			data, err := os.ReadFile(filepath.Join(n.Home, cfg.Dir, RecordName))
+			if rec, perr := parseRecord(data); errors.Join(err, perr) != nil || rec.Token != token {
+				t.Errorf("record %q, %v", data, errors.Join(err, perr))
+			}
+			mustClose(t, b)
+			noState(t, cfg)
+			// A folder above is removed when it is known that we made it.
+			os.Remove(filepath.Join(n.Home, "above"))
+			empty(t, n.Home)
+		})
+		t.Run("closed "+name, func(t *testing.T) {
+			cfg := interrupted("closed", made)
+			mustClose(t, mustNew(t, cfg))
+			empty(t, n.Home)
+			noState(t, cfg)
+		})
+	}
+	t.Run("the record tells what else was made", func(t *testing.T) {
+		cfg := interrupted("above/again", with(recordName, whole))
+		mustClose(t, mustLock(t, cfg))
 		empty(t, n.Home)
-		noState(t, cfg)
-	})
-	t.Run("closed", func(t *testing.T) {
-		cfg := interrupted("closed", PhaseMade)
-		mustClose(t, mustNew(t, cfg))
-		empty(t, n.Home)
-		noState(t, cfg)
 	})
 	t.Run("claimed by another", func(t *testing.T) {
-		cfg := interrupted("claimed", PhaseMade)
-		rec := newRecord(&cfg)
-		if err := os.WriteFile(filepath.Join(n.Home, "claimed", RecordName), rec.encode(), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		cfg := interrupted("claimed", func(folder string, st *State) error {
+			return errors.Join(os.Mkdir(folder, 0o700), os.WriteFile(filepath.Join(folder, RecordName), newRecord(&Config{}).encode(), 0o600))
+		})
 		if err := mustNew(t, cfg).Lock(t.Context()); !errors.Is(err, ErrBlocked) {
 			t.Errorf("lock: %v", err)
 		}
@@ -264,19 +294,38 @@ func TestInterruptedBeforeTheRecord(t *testing.T) {
 		}
 		os.RemoveAll(filepath.Join(n.Home, "claimed"))
 	})
-	t.Run("not known to be ours", func(t *testing.T) {
-		cfg := interrupted("unknown", PhaseLocking)
-		if err := mustNew(t, cfg).Lock(t.Context()); !errors.Is(err, ErrBlocked) {
-			t.Errorf("lock: %v", err)
-		}
-		mustClose(t, mustNew(t, cfg))
-		noState(t, cfg)
-		os.Remove(filepath.Join(n.Home, "unknown"))
-	})
+	for name, made := range map[string]func(string, *State) error{"an empty folder": folder, "an empty record": with(recordName, nothing)} {
+		t.Run("not known to be ours: "+name, func(t *testing.T) {
+			cfg := interrupted("unknown", made)
+			b := mustNew(t, cfg)
+			for what, err := range map[string]error{"lock": b.Lock(t.Context()), "close": b.Close(t.Context())} {
+				var blocked *BlockedError
+				if !errors.As(err, &blocked) || blocked.Record != nil || !strings.Contains(blocked.Hint(), "conc unlock n1 --force") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(n.Home, "unknown")); err != nil || b.Token() == "" {
+				t.Errorf("forgotten, and still there: %v", err)
+			}
+			h, err := b.Holder(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Break(t.Context(), h); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, b)
+			noState(t, cfg)
+			left, _ := filepath.Glob(filepath.Join(n.Home, "unknown.unlocked-*"))
+			for _, l := range left {
+				os.RemoveAll(l)
+			}
+			empty(t, n.Home)
+		})
+	}
 	t.Run("never made", func(t *testing.T) {
-		cfg := interrupted("never", PhaseLocking)
+		cfg := interrupted("never", func(string, *State) error { return nil })
 		old := mustNew(t, cfg).Token()
-		os.Remove(filepath.Join(n.Home, "never"))
 		b := mustLock(t, cfg)
 		if b.Token() == old {
 			t.Error("an old token was used again")
@@ -286,13 +335,61 @@ func TestInterruptedBeforeTheRecord(t *testing.T) {
 	})
 }
 
+// The link breaks at each place where it can while the lock is made: whatever that has left, the
+// next open or close deals with it.
+func TestLinkBreaksWhileLocking(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	for at := int64(1); ; at += 900 {
+		cfg := config(t, n, "x/b")
+		cfg.Target = n.TargetVia(link)
+		client, err := remote.Dial(t.Context(), cfg.Target, remote.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := cfg
+		lost.Connect = func(context.Context) (*remote.Client, error) { return client, nil }
+		broke := make(chan struct{})
+		link.AfterUp(at, func() { link.Reset(); close(broke) })
+		b := mustNew(t, lost)
+		err = b.Lock(t.Context())
+		client.Close()
+		if err == nil {
+			link.AfterUp(1<<40, func() {})
+			mustClose(t, mustNew(t, cfg))
+			empty(t, n.Home)
+			break
+		}
+		<-broke
+		if errors.Is(err, ErrBlocked) {
+			t.Fatalf("after %d bytes: %v", at, err)
+		}
+		again := mustNew(t, cfg)
+		if (at/900)%2 == 0 { // the script may still be at work
+			eventually(t, "it is locked", func() bool { err = again.Lock(t.Context()); return err == nil })
+		}
+		if again.Token() != "" {
+			eventually(t, "it is closed", func() bool { err = again.Close(t.Context()); return err == nil || errors.Is(err, ErrNotOpen) })
+		}
+		noState(t, cfg)
+		eventually(t, "nothing is left", func() bool {
+			left, err := os.ReadDir(n.Home)
+			return err == nil && len(left) == 0
+		})
+	}
+}
+
+// forced is a node on which a shell line comes before every command.
+func forced(line string) testnode.Option {
+	return testnode.WithConfig(`ForceCommand cd "$HOME"; ` + line + `; exec sh -c "$SSH_ORIGINAL_COMMAND"`)
+}
+
 // What follows the mkdir fails: folder, parents and state are taken back.
 func TestTakenBackWhenTheRecordFails(t *testing.T) {
-	// This sftp-server makes folders, but no file can be made in them.
-	n := testnode.Start(t, testnode.WithSFTPServer("-P", "open"))
+	n := testnode.Start(t, forced("ulimit -f 0")) // folders can be made, but nothing be written
 	cfg := config(t, n, "x/y/z")
 	_, err := Lock(t.Context(), cfg)
-	if err == nil || errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "owner record") {
+	if err == nil || errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "owner record cannot be written") {
 		t.Errorf("lock: %v", err)
 	}
 	empty(t, n.Home)
@@ -300,12 +397,49 @@ func TestTakenBackWhenTheRecordFails(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
-	n := testnode.Start(t, testnode.WithSFTPServer("-P", "mkdir"))
+	n := testnode.Start(t, testnode.AsUser()) // root may do anything
+	for dir, words := range map[string]string{"closed/b": "the folder cannot be made: ", "closed/a/b": "a folder above it cannot be made: "} {
+		if err := os.MkdirAll(filepath.Join(n.Home, "closed"), 0o555); err != nil {
+			t.Fatal(err)
+		}
+		cfg := config(t, n, dir)
+		_, err := Lock(t.Context(), cfg)
+		if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "closed/") || !strings.Contains(err.Error(), "Permission denied") {
+			t.Errorf("lock: %v", err)
+		}
+		noState(t, cfg)
+		empty(t, filepath.Join(n.Home, "closed"))
+	}
+}
+
+// What the login shell says around the answers of the node is not taken for them.
+func TestNoisyLogin(t *testing.T) {
+	n := testnode.Start(t, forced(`echo "Welcome! $SSH_ORIGINAL_COMMAND"; echo "=quota: none" >&2; printf 'no line end'; trap 'echo bye' EXIT; sh -c "$SSH_ORIGINAL_COMMAND"; exit 7`))
+	cfg := config(t, n, "x/b")
+	b := mustLock(t, cfg)
+	if h, err := b.Holder(t.Context()); err != nil || !h.Ours {
+		t.Errorf("holder %+v, %v", h, err)
+	}
+	_, err := Lock(t.Context(), config(t, n, "x/b"))
+	var blocked *BlockedError
+	if !errors.As(err, &blocked) || blocked.Record == nil || blocked.Record.Token != b.Token() {
+		t.Errorf("second: %v", err)
+	}
+	mustClose(t, b)
+	empty(t, n.Home)
+	noState(t, cfg)
+}
+
+// A login that runs no commands is told apart from one that is locked, or whose folder is full.
+func TestLoginWithoutCommands(t *testing.T) {
+	n := testnode.Start(t, testnode.WithConfig("ForceCommand echo This account is for files only."))
 	cfg := config(t, n, "b")
-	if _, err := Lock(t.Context(), cfg); !errors.Is(err, fs.ErrPermission) {
+	_, err := Lock(t.Context(), cfg)
+	var h interface{ Hint() string }
+	if err == nil || errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "This account is for files only.") || !errors.As(err, &h) || !strings.Contains(h.Hint(), "ForceCommand") {
 		t.Errorf("lock: %v", err)
 	}
-	noState(t, cfg)
+	empty(t, n.Home)
 }
 
 func TestUnreachable(t *testing.T) {

@@ -1,22 +1,17 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"bundlefs/internal/control"
 	"bundlefs/internal/mountpoint"
+	"bundlefs/internal/version"
 )
 
 const (
@@ -28,9 +23,13 @@ const (
 // Mount mounts the bundle on the local folder and returns when it can be
 // used; without a mount point, the process that takes the mount's place is
 // started. Where FUSE is not to be had the bundle goes on without a mount
-// point, and the log says why. A mount of ours that is there and lives is kept; one whose process has
+// point, and the log says why. A mount of ours that is there and lives is kept, unless another version
+// of this program made it: then there is a barrier, and it is mounted again. One whose process has
 // died is replaced.
-func (b *Bundle) Mount(ctx context.Context) error {
+func (b *Bundle) Mount(ctx context.Context) error { return b.mount(ctx, nil) }
+
+// mount is Mount with a mount program that was started already, or nil.
+func (b *Bundle) mount(ctx context.Context, early *program) error {
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
@@ -54,24 +53,36 @@ func (b *Bundle) Mount(ctx context.Context) error {
 			return err
 		}
 	case alive(b.place(st)):
-		return nil
+		another := b.anotherVersion(ctx, st)
+		if another == "" {
+			return nil
+		}
+		b.log.Info("mounting again: "+another, "node", b.cfg.Node)
+		if err := b.unmount(ctx, true); err != nil {
+			return fmt.Errorf("mount again, since %s: %w", another, err)
+		}
 	default:
 		b.log.Info("replacing a mount whose process has died", "mount", st.MountPoint)
 		if err := b.detach(st); err != nil {
 			return err
 		}
 	}
+	if st.Cache != "" {
+		if err := usableCache(st.Cache, st.Node, true); err != nil {
+			return err
+		}
+	}
 	if err := b.MakeLocal(ctx); err != nil { // also after the folder was removed by hand
 		return err
 	}
-	err = b.runBundlefs(ctx, st)
+	err = b.runBundlefs(ctx, st, early)
 	var without *noFUSEError
 	if errors.As(err, &without) && ctx.Err() == nil {
 		if err := b.unmountable(ctx, st); err != nil {
 			return err
 		}
 		b.log.Warn(without.Error()+"; delivering without a mount", "node", b.cfg.Node)
-		err = b.runBundlefs(ctx, st)
+		err = b.runBundlefs(ctx, st, nil)
 	}
 	if err != nil {
 		return b.notMounted(ctx, st, err)
@@ -119,55 +130,6 @@ func awaitEnd(ctx context.Context, folder string) error {
 	return nil
 }
 
-// runBundlefs starts the mount program, which goes to the background by itself
-// when the mount is ready. It may ask for passwords on the terminal until then.
-func (b *Bundle) runBundlefs(ctx context.Context, st *State) error {
-	name, args := "/proc/self/exe", []string{"bundlefs"}
-	if c := b.cfg.BundlefsCommand; len(c) > 0 {
-		name, args = c[0], c
-	}
-	args = append(append([]string(nil), args...), BundlefsArgs(b.cfg.Target, b.cfg.Dir, b.place(st), st.mountOptions()...)...)
-	// A file, not a pipe: nobody would have to wait for its other end.
-	fd, err := unix.MemfdCreate("bundlefs-messages", unix.MFD_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	messages := os.NewFile(uintptr(fd), "bundlefs-messages")
-	defer messages.Close()
-	cmd := exec.CommandContext(ctx, name)
-	cmd.Args = args
-	if st.Cache != "" { // where its spool is, whatever the environment says today
-		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+st.Cache)
-	}
-	cmd.Stdout, cmd.Stderr = messages, messages
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = endTime
-	err = cmd.Run()
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		// It may have got as far as mounting when it was told to end.
-		if ours, _, merr := b.findMount(st); merr == nil && ours {
-			err = errors.Join(err, b.detach(st))
-		}
-		return errors.Join(ctx.Err(), fmt.Errorf("mount %s: %w", b.place(st), err))
-	}
-	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(messages, 0, 1<<16), 1<<16))
-	said := mountFailure(b.place(st), err, text)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == control.ExitNoFUSE {
-		return &noFUSEError{said}
-	}
-	return said
-}
-
-// noFUSEError is bundlefs's when the workstation does not let us mount.
-type noFUSEError struct{ err error }
-
-func (e *noFUSEError) Error() string { return "no FUSE here: " + e.err.Error() }
-func (e *noFUSEError) Unwrap() error { return e.err }
-
 // unmountable makes of a bundle that was to be mounted one without a mount point.
 func (b *Bundle) unmountable(ctx context.Context, st *State) error {
 	if err := b.RemoveLocal(ctx); err != nil {
@@ -175,28 +137,6 @@ func (b *Bundle) unmountable(ctx context.Context, st *State) error {
 	}
 	st.Local, st.MountPoint = nil, None
 	return b.setState(st)
-}
-
-// mountFailure makes an error of what bundlefs printed: "bundlefs: …" lines,
-// and "bundlefs: hint: …" lines.
-func mountFailure(mountpoint string, err error, text []byte) error {
-	var msgs, hints []string
-	for line := range bytes.Lines(text) {
-		s := strings.TrimPrefix(clean(string(line)), "bundlefs: ")
-		if hint, ok := strings.CutPrefix(s, "hint: "); ok {
-			hints = append(hints, hint)
-		} else if s != "" {
-			msgs = append(msgs, s)
-		}
-	}
-	if len(msgs) == 0 {
-		return fmt.Errorf("mount %s: bundlefs: %w", mountpoint, err)
-	}
-	err = fmt.Errorf("mount %s: %s", mountpoint, strings.Join(msgs, "; "))
-	if len(hints) > 0 {
-		err = withHint(err, strings.Join(hints, "\n"))
-	}
-	return err
 }
 
 // Mounted tells whether the bundle is mounted and its process answers.
@@ -242,12 +182,31 @@ func alive(mountpoint string) bool {
 	return c.Close() == nil
 }
 
+// anotherVersion tells which, if another version of this program serves the mount; else "".
+func (b *Bundle) anotherVersion(ctx context.Context, st *State) string {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	var m MountStatus
+	if status(ctx, b.place(st), &m) != nil {
+		return ""
+	}
+	return m.another()
+}
+
+// another tells which, if another version of this program serves the mount; else "".
+func (m *MountStatus) another() string {
+	if m.Version == "" || m.Version == version.String() {
+		return ""
+	}
+	return fmt.Sprintf("the mount is served by version %s, and this is %s", clean(m.Version), version.String())
+}
+
 // serverOf is the process that serves a mount, 0 when it does not tell.
 func serverOf(ctx context.Context, folder string) int {
 	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
 	var m MountStatus
-	if request(ctx, folder, "status", nil, &m, nil) != nil {
+	if status(ctx, folder, &m) != nil {
 		return 0
 	}
 	return m.PID
@@ -307,7 +266,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 		err = b.unmountNow(ctx, &st)
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		return &BusyError{MountPoint: point, Users: users(point, serverOf(ctx, point))}
+		return busy(point, serverOf(ctx, point))
 	}
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ import (
 // RecordName is the owner record's file name in the bundle.
 const RecordName = lease.RecordName
 
-// maxRecord bounds what is read of a record that a node sends.
+// maxRecord bounds what is read of a record that a node sends; the scripts send a byte more, so
+// that a larger one is noticed.
 const maxRecord = 64 << 10
 
 // Record says who holds a bundle. It is JSON in [RecordName], mode 0600.
@@ -29,6 +31,7 @@ type Record struct {
 	User    string    `json:"user"`
 	Host    string    `json:"host"` // the workstation
 	PID     int       `json:"pid"`
+	Above   int       `json:"above"` // how many of the folders above the bundle were made with it; written on the node
 	Time    time.Time `json:"time"`
 	Node    string    `json:"node"`   // the node's name in deploy.ini
 	Deploy  string    `json:"deploy"` // path of deploy.ini on the workstation
@@ -71,10 +74,22 @@ func newRecord(cfg *Config) *Record {
 	return r
 }
 
-// encode gives the record as it is written on the node. The line with the
-// token is what the removal looks for: see removeScript.
+// unfinishedName is that of the record while it is written: who sees it knows that the bundle is
+// of the one who knows the token, and not what that is.
+func (r *Record) unfinishedName() string { return ".conc-owner-" + hashed(r.Token) }
+
+// hashed names something on the node after a token.
+func hashed(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:16])
+}
+
+// encode gives the record as it is sent to the node, one line for each value: that with the token
+// is what the removal looks for, "above" is filled in there: see removeScript and lockScript.
 func (r *Record) encode() []byte {
-	b, err := json.MarshalIndent(r, "", "  ")
+	c := *r
+	c.Above = 0
+	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil { // a struct of strings, numbers and a time of this century
 		panic(err)
 	}
@@ -100,7 +115,7 @@ func parseRecord(b []byte) (*Record, error) {
 	for _, s := range []*string{&r.User, &r.Host, &r.Node, &r.Deploy, &r.Message} {
 		*s = clean(*s)
 	}
-	r.PID = max(r.PID, 0)
+	r.PID, r.Above = max(r.PID, 0), max(r.Above, 0)
 	return &r, nil
 }
 

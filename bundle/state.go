@@ -19,9 +19,8 @@ type Phase string
 
 // The phases, in their order.
 const (
-	PhaseLocking Phase = "locking" // about to mkdir on the node
-	PhaseMade    Phase = "made"    // the folder is made, the record perhaps not
-	PhaseOpen    Phase = "open"    // the record is written
+	PhaseLocking Phase = "locking" // the node is asked to make it
+	PhaseOpen    Phase = "open"    // it is made, with its record
 	PhaseClosing Phase = "closing" // being removed on the node
 	PhaseRemoved Phase = "removed" // gone from the node, not yet from the workstation
 )
@@ -38,6 +37,11 @@ type State struct {
 	Record     Record   `json:"record"`
 	Parents    []string `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first
 	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
+}
+
+// interrupted tells that opening was begun, and not that it ended.
+func (st *State) interrupted() bool {
+	return st.Phase != PhaseOpen && st.Phase != PhaseClosing && st.Phase != PhaseRemoved
 }
 
 // place is what the mount program answers to: the mount point, or, where nothing is mounted, a
@@ -138,6 +142,22 @@ func (s *store) write(key, suffix string, data []byte) error {
 		return err
 	}
 	return syncDir(s.dir)
+}
+
+// setState notes st here and on the disk; nil: the bundle is not ours.
+func (b *Bundle) setState(st *State) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if st == nil {
+		b.state = nil
+		return b.store.remove(b.key())
+	}
+	c := *st
+	if err := b.store.save(b.key(), &c); err != nil {
+		return err
+	}
+	b.state = &c
+	return nil
 }
 
 func (s *store) make() error { return os.MkdirAll(s.dir, 0o700) }

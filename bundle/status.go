@@ -25,7 +25,7 @@ type Status struct {
 	State
 	Health  Health          `json:"health"`
 	Mount   json.RawMessage `json:"mount_status,omitempty"` // what bundlefs tells about itself
-	Problem string          `json:"problem,omitempty"`      // why Health is not what it should be
+	Problem string          `json:"problem,omitempty"`      // why Health is not what it should be, or will not be for long
 	Spool   string          `json:"spool,omitempty"`        // the folder with what is not sent yet; "" when there is none
 }
 
@@ -33,6 +33,17 @@ type Status struct {
 func (s *Status) MountStatus() *MountStatus {
 	var m MountStatus
 	if len(s.Mount) == 0 || json.Unmarshal(s.Mount, &m) != nil {
+		return nil
+	}
+	return &m
+}
+
+// Unsent tells what a mount of the bundle has to send, without asking the node anything; nil when
+// the mount does not answer.
+func (b *Bundle) Unsent(ctx context.Context) *MountStatus {
+	st, ok := b.State()
+	var m MountStatus
+	if !ok || status(ctx, b.place(&st), &m) != nil {
 		return nil
 	}
 	return &m
@@ -72,6 +83,9 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 	if err := c.Call(ctx, "status", nil, &s.Mount, nil); err != nil {
 		s.Health, s.Problem = HealthStuck, err.Error()
 		return s, nil
+	}
+	if m := s.MountStatus(); m != nil && m.another() != "" {
+		s.Problem = m.another() + ": 'conc mount " + st.Node + "' mounts it again"
 	}
 	s.Health = HealthOK
 	if st.MountPoint == None {

@@ -74,11 +74,17 @@ func Mount(ctx context.Context, dir string, o Options) (*Server, error) {
 	return s, nil
 }
 
+// Connect makes the connection of a mount in exclusive mode before that: while it is not known yet
+// whether the folder is ours. Options.Link takes it.
+func Connect(ctx context.Context, o Options) (*Link, error) {
+	return vfs.Connect(ctx, vfs.ExclusiveOptions{Dial: o.Dial, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log})
+}
+
 // newFiles makes the file system of the mode that is asked for.
 func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 	if e := o.Exclusive; e != nil {
 		return vfs.NewExclusive(ctx, vfs.ExclusiveOptions{
-			Dial: o.Dial, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, CacheMax: e.CacheMax, Check: e.Check,
+			Dial: o.Dial, Link: o.Link, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, CacheMax: e.CacheMax, Check: e.Check,
 			UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
 			View: o.view(),
 		})

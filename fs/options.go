@@ -23,6 +23,9 @@ type Progress = vfs.Progress
 // Refused is a change that the node refuses, kept with its data.
 type Refused = vfs.Refused
 
+// Link is a connection that was made before there is a mount; see [Connect].
+type Link = vfs.Link
+
 // ErrLeaseLost is the error of an Exclusive.Check that finds the folder another's.
 var ErrLeaseLost = vfs.ErrLeaseLost
 
@@ -45,6 +48,9 @@ type Exclusive struct {
 type Options struct {
 	// Dial opens the connection; it is called again after each loss.
 	Dial func(ctx context.Context) (Conn, error)
+	// Link, if not nil, is used in exclusive mode while it stands. It is the caller's to close
+	// when it was not taken.
+	Link *Link
 	// Root is the folder on the node, relative to the user's home; "" is the home.
 	Root string
 	// Name is the source that the table of mounts shows, as "user@host:dir".

@@ -35,11 +35,7 @@ func runMount(ctx context.Context, a *app, args []string) error {
 // unsent tells, behind the words on a mount, what it has taken up of an earlier
 // one; "" when that is nothing.
 func (s *session) unsent(ctx context.Context) string {
-	st, err := s.bundle.Status(ctx)
-	if err != nil {
-		return ""
-	}
-	m := st.MountStatus()
+	m := s.bundle.Unsent(ctx)
 	if m == nil || m.Pending.Files == 0 && len(m.Refused) == 0 {
 		return ""
 	}

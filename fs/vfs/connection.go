@@ -17,8 +17,8 @@ type connection struct {
 	conn     Conn
 	sessions []*session // for questions and changes of names, which must not wait behind data
 	wire     *sftpwire.Session
-	senders  []*session // for data, wire is the first
-	data     int        // bytes of data in one request
+	senders  []*session   // for data, wire is the first
+	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
 	lost     chan struct{}
 	lose     sync.Once
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
@@ -43,110 +43,65 @@ type session struct {
 	lane
 }
 
-// openSessions opens one session for either use, and then the others side by side:
-// a server may allow fewer (MaxSessions of sshd), and two are enough. Of the
-// round trips that a session takes, those of several fall together.
+// openSessions opens all sessions side by side, so that their round trips fall together. A server
+// may allow fewer (MaxSessions of sshd): one for either use is enough.
 func (c *connection) openSessions(ctx context.Context, questions, senders int) error {
-	type opened struct {
-		ch   io.ReadWriteCloser
-		s    *session
-		data bool
-		err  error
+	senders = max(senders, 1)
+	opened := make([]*session, questions+senders)
+	errs := make([]error, len(opened))
+	var opening sync.WaitGroup
+	for i := range opened {
+		opening.Go(func() { opened[i], errs[i] = c.openSession(ctx) })
 	}
-	open := func() <-chan opened {
-		result := make(chan opened, 1)
-		go func() {
-			ch, err := c.channel(ctx)
-			result <- opened{ch: ch, err: err}
-		}()
-		return result
-	}
-	forData, forQuestions := open(), open()
-	s, first := <-forData, <-forQuestions
-	if err := errors.Join(s.err, first.err); err != nil {
-		for _, o := range []opened{s, first} {
-			if o.err == nil {
-				o.ch.Close()
-			}
-		}
-		return fmt.Errorf("open sftp session: %w", err)
-	}
-	var channels []<-chan opened
-	for range questions - 1 {
-		channels = append(channels, open())
-	}
-	results := make(chan opened, senders+questions)
-	for range senders - 1 {
-		go func() {
-			o := <-open()
-			if o.err == nil {
-				o.s, o.err = c.startSession(ctx, o.ch)
-			}
-			o.data = true
-			results <- o
-		}()
-	}
-	err := c.greet(ctx, s.ch)
-	if err != nil {
-		c.conn.Close() // ends those that are being opened
-	}
-	start := func(o opened) {
-		if o.err == nil {
-			o.s, o.err = c.startSession(ctx, o.ch)
-		}
-		results <- o
-	}
-	go start(first)
-	for _, ch := range channels {
-		go func() { start(<-ch) }()
-	}
-	var failed error
-	for range max(senders-1, 0) + 1 + len(channels) {
-		switch r := <-results; {
-		case r.err == nil && r.data:
-			c.senders = append(c.senders, r.s)
-		case r.err == nil:
-			c.sessions = append(c.sessions, r.s)
+	opening.Wait()
+	for _, s := range opened {
+		switch {
+		case s == nil:
+		case len(c.senders) == 0:
+			c.wire, c.senders = s.Session, []*session{s}
+		case len(c.sessions) == 0 || len(c.senders) == senders:
+			c.sessions = append(c.sessions, s)
 		default:
-			failed = r.err
+			c.senders = append(c.senders, s)
 		}
 	}
-	switch {
-	case err != nil:
-		return err
-	case len(c.sessions) == 0:
-		return fmt.Errorf("open sftp session: %w", failed)
+	if len(c.sessions) > 0 {
+		return nil
 	}
-	return nil
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("open sftp session: %w", err)
+		}
+	}
+	return errors.New("open sftp session: none was asked for")
 }
 
-// greet makes the first session for data, which tells how large packets may be.
-func (c *connection) greet(ctx context.Context, ch io.ReadWriteCloser) error {
-	s, err := c.startSession(ctx, ch)
+// openSession opens a session and greets its server.
+func (c *connection) openSession(ctx context.Context) (*session, error) {
+	ch, err := c.channel(ctx)
 	if err != nil {
-		return fmt.Errorf("open sftp session: %w", err)
+		return nil, err
 	}
-	c.wire, c.senders = s.Session, []*session{s}
-	start := time.Now()
-	limits, err := s.Limits(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the limits of sftp: %w", err)
-	}
-	if n := min(limits.Read, limits.Write); n > basePacket {
-		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
-		c.data = int(min(n, maxData))
-	}
-	return nil
-}
-
-// startSession greets the server over ch, which is closed if that fails.
-func (c *connection) startSession(ctx context.Context, ch io.ReadWriteCloser) (*session, error) {
-	s, err := sftpwire.New(ctx, ch)
+	s, err := sftpwire.New(ctx, ch) // closes ch if it fails
 	if err != nil {
 		return nil, err
 	}
 	return &session{Session: s, lane: lane{conn: c}}, nil
 }
+
+// learnLimits asks how large packets may be. Nobody waits for that: until it is known they are as
+// large as every server takes them.
+func (c *connection) learnLimits(ctx context.Context) {
+	start := time.Now()
+	limits, err := c.wire.Limits(ctx)
+	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
+		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
+		c.limit.Store(int64(min(n, maxData)))
+	}
+}
+
+// packet is how many bytes of data one request may have.
+func (c *connection) packet() int { return int(max(c.limit.Load(), basePacket)) }
 
 // channel opens a session and notes the signs of life that come on it.
 func (c *connection) channel(ctx context.Context) (io.ReadWriteCloser, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +18,9 @@ import (
 type ExclusiveOptions struct {
 	// Dial opens the SSH connection, and again after each loss.
 	Dial func(ctx context.Context) (Conn, error)
+	// Link, if not nil, is a connection that was made before: it is used while it stands, and is
+	// the caller's to close when it was not taken.
+	Link *Link
 	// Root is the folder on the node; relative to the user's home.
 	Root string
 	// Spool is the local folder that keeps what is not yet on the node. One lease,
@@ -140,6 +142,44 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 	if o.View.Follow {
 		return nil, errors.New("follow_symlinks is for shared mode: in exclusive mode a link is a link")
 	}
+	o.complete()
+	sp, err := spool.Open(o.Spool)
+	if err != nil {
+		return nil, err
+	}
+	x := &Exclusive{
+		o: o, spool: sp, log: o.Log,
+		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
+	}
+	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
+	x.changed = sync.NewCond(&x.mu)
+	x.ctx, x.stop = context.WithCancel(context.Background())
+	x.next = newFilesAhead(x.ctx, x, x.fetched.room()/8)
+	link := o.transport()
+	link.check = x.reconnected
+	if o.Link.fit() {
+		x.link = o.Link.take(link)
+	} else {
+		x.link, err = connect(ctx, link)
+	}
+	if err == nil {
+		if err = x.start(ctx); err != nil {
+			x.stop()
+			x.link.close()
+			x.tasks.Wait()
+		}
+	}
+	if err != nil {
+		x.stop()
+		return nil, x.giveUp(err)
+	}
+	return x, nil
+}
+
+// complete puts the defaults in place of what was not given.
+func (o *ExclusiveOptions) complete() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -159,35 +199,11 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		o.CacheMax = defaultCacheMax
 	}
 	o.CacheMax = max(o.CacheMax, 0)
-	sp, err := spool.Open(o.Spool)
-	if err != nil {
-		return nil, err
-	}
-	x := &Exclusive{
-		o: o, spool: sp, log: o.Log,
-		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
-		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
-		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
-	}
-	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
-	x.changed = sync.NewCond(&x.mu)
-	x.ctx, x.stop = context.WithCancel(context.Background())
-	x.next = newFilesAhead(x.ctx, x, x.fetched.room()/8)
-	x.link, err = connect(ctx, transportOptions{
-		dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log, check: x.reconnected,
-	})
-	if err == nil {
-		if err = x.start(ctx); err != nil {
-			x.stop()
-			x.link.close()
-			x.tasks.Wait()
-		}
-	}
-	if err != nil {
-		x.stop()
-		return nil, x.giveUp(err)
-	}
-	return x, nil
+}
+
+// transport are the options for its connections.
+func (o *ExclusiveOptions) transport() transportOptions {
+	return transportOptions{dial: o.Dial, clients: 2, senders: o.Sessions, timeout: o.Timeout, log: o.Log}
 }
 
 // giveUp closes the spool of a file system that cannot be; it is kept if there is
@@ -219,68 +235,6 @@ func (e *LostError) Unwrap() error { return e.err }
 // Hint says what can be done.
 func (e *LostError) Hint() string {
 	return "nothing of it will be sent unless the owner record on the node is as it was; remove " + e.Spool + " to give it up"
-}
-
-func (x *Exclusive) start(ctx context.Context) error {
-	rootDir, st, err := findRoot(ctx, x.link, x.o.Root)
-	if errors.Is(err, os.ErrNotExist) && x.o.Check != nil {
-		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
-	}
-	if err != nil {
-		return err
-	}
-	if x.view, err = newView(ctx, x.link, x.o.View, x.o.UID, x.o.GID, x.o.Umask); err != nil {
-		return err
-	}
-	x.mu.Lock()
-	x.rootDir = rootDir
-	x.mu.Unlock()
-	x.makeRoot(x.view.listed(st))
-	// Nothing is sent yet: looking at the node and proving the lease go side by side.
-	checked := make(chan error, 1)
-	go func() { checked <- x.checkLease(ctx) }()
-	proven := sync.OnceValue(func() error { return <-checked })
-	err = x.takeUp(ctx, proven)
-	if lost := proven(); lost != nil {
-		return lost
-	}
-	if err != nil {
-		return err
-	}
-	x.window.init()
-	x.tasks.Go(x.dispatch)
-	x.tasks.Go(x.tick)
-	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
-	return nil
-}
-
-// takeUp makes the tree, of what the spool and the node tell.
-func (x *Exclusive) takeUp(ctx context.Context, proven func() error) error {
-	if err := x.recover(); err != nil {
-		return err
-	}
-	if len(x.doubts) > 0 {
-		// Another owner's files tell nothing of what became of ours.
-		if err := proven(); err != nil {
-			return err
-		}
-		if err := x.clearDoubts(ctx); err != nil {
-			return &Error{"recover", x.rootDir, err}
-		}
-	}
-	if err := x.resumeAll(); err != nil {
-		return err
-	}
-	return x.load(ctx, x.root)
-}
-
-// checkLease calls the owner's check with a function that reads small files of
-// the root.
-func (x *Exclusive) checkLease(ctx context.Context) error {
-	if x.o.Check == nil {
-		return nil
-	}
-	return x.o.Check(func(name string) ([]byte, error) { return readSmall(ctx, x.link, x.rootDir, name) })
 }
 
 // reconnected is called with each new connection before anybody uses it.

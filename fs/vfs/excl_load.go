@@ -287,8 +287,9 @@ func readSmallOn(s *session, dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer s.CloseHandle(h)
+	asked := s.Fstat(h) // tells with the first answer whether there is more
 	var data []byte
-	for len(data) < smallFile {
+	for size := uint64(0); len(data) < smallFile; {
 		more, err := s.SendRead(h, uint64(len(data)), min(basePacket, smallFile-len(data))).Wait(context.Background())
 		if err == io.EOF {
 			break
@@ -297,6 +298,15 @@ func readSmallOn(s *session, dir, name string) ([]byte, error) {
 			return nil, err
 		}
 		data = append(data, more...)
+		if size == 0 {
+			size = smallFile
+			if st, err := stated(asked); err == nil && st.Size > 0 {
+				size = st.Size
+			}
+		}
+		if size == uint64(len(data)) {
+			break
+		}
 	}
 	return data, nil
 }

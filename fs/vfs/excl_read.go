@@ -47,7 +47,7 @@ func (x *Exclusive) readerOf(n *xnode) *nodeReader {
 // packet is how much one request reads.
 func (x *Exclusive) packet() int {
 	if c, _, _ := x.link.state(); c != nil {
-		return c.data
+		return c.packet()
 	}
 	return basePacket
 }

@@ -91,7 +91,7 @@ func (x *Exclusive) readWhole(ctx context.Context, n *xnode, size int) ([]byte, 
 func (h nodeHandle) readAll(ctx context.Context, t *transport, size int) ([]byte, error) {
 	var all []byte
 	for len(all) < size {
-		n := min(size-len(all), h.c.data)
+		n := min(size-len(all), h.c.packet())
 		data, err := h.read(ctx, t, int64(len(all)), n)
 		if err != nil {
 			return nil, err

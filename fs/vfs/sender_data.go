@@ -321,7 +321,7 @@ func (u *upload) send(r *round) {
 	}
 	for e := range r.extents.All() {
 		for off := e.Off; off < e.End && u.err == nil; {
-			n := min(int64(u.c.data), e.End-off)
+			n := min(int64(u.c.packet()), e.End-off)
 			u.write(off, n)
 			off += n
 		}

@@ -51,7 +51,7 @@ type writeQueue struct {
 func (s *Shared) put(f *sharedFile, data []byte, off int64) {
 	packet := basePacket
 	if c, _, _ := s.link.state(); c != nil {
-		packet = c.data
+		packet = c.packet()
 	}
 	q := &f.queue
 	q.mu.Lock()
@@ -131,7 +131,7 @@ func (s *Shared) pump(f *sharedFile) {
 		}
 		packet := basePacket
 		if q.sentOn != nil {
-			packet = q.sentOn.data
+			packet = q.sentOn.packet()
 		}
 		if !f.appends && q.flying > 0 && q.bytes >= wideBytes && f.remote.mayWiden() {
 			q.changed.Wait() // the handles are compared while nothing is on its way

@@ -53,7 +53,7 @@ func (f *sharedFile) reader(s *Shared) *readAhead {
 		}
 		packet := basePacket
 		if c, _, _ := s.link.state(); c != nil {
-			packet = c.data
+			packet = c.packet()
 		}
 		f.ahead.Store(newReadAhead(fetch, s.reads, packet))
 	})
@@ -64,7 +64,7 @@ func (f *sharedFile) reader(s *Shared) *readAhead {
 func (s *Shared) readExact(ctx context.Context, f *sharedFile, dest []byte, off int64) (int, error) {
 	packet := basePacket
 	if c, _, _ := s.link.state(); c != nil {
-		packet = c.data
+		packet = c.packet()
 	}
 	got := make([][]byte, (len(dest)+packet-1)/packet)
 	var g errgroup.Group

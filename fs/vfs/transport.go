@@ -82,16 +82,11 @@ type transport struct {
 
 // connect makes the first connection; its failure is the caller's.
 func connect(ctx context.Context, o transportOptions) (*transport, error) {
-	t := &transport{transportOptions: o, changed: make(chan struct{})}
-	t.ctx, t.cancel = context.WithCancel(context.Background())
-	c, err := t.open(ctx)
+	l, err := newLink(ctx, o)
 	if err != nil {
-		t.cancel()
 		return nil, err
 	}
-	t.current = c
-	t.tasks.Go(t.keep)
-	return t, nil
+	return l.take(o), nil
 }
 
 // open dials once and opens the sessions.
@@ -100,7 +95,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{conn: conn, data: basePacket, lost: make(chan struct{}), born: time.Now(), metrics: &t.metrics}
+	c := &connection{conn: conn, lost: make(chan struct{}), born: time.Now(), metrics: &t.metrics}
 	// A handshake on a link that is stuck ends with the connection only.
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -114,6 +109,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	t.metrics.connections.Add(1)
+	t.tasks.Go(func() { c.learnLimits(t.ctx) })
 	for _, s := range c.sessions {
 		t.tasks.Go(func() { <-s.Done(); c.fail() })
 	}

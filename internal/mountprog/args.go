@@ -230,6 +230,8 @@ func (m *mountConfig) agree() error {
 		return fail("leave sftp_server out", "with %s, the server is there already", ways[0])
 	case m.passive && m.sessions > 1:
 		return fail("leave max_conns out", "with passive there is one connection only")
+	case m.exclusive == inputToken && (m.passive || m.passwordStdin):
+		return fail("give the token as its value", "exclusive=%s reads standard input, which is taken", inputToken)
 	case m.fs.DelayConnect && m.exclusive != "":
 		return fail("leave delay_connect out", "in exclusive mode the owner record is read before anything is mounted")
 	case m.fs.IDMap == "file" && m.uidFile == "" && m.gidFile == "":

@@ -18,15 +18,29 @@ const (
 	defaultAttrTimeout  = time.Second
 )
 
-// mountFS connects and mounts; with nomount it only connects.
-func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) (*fs.Server, error) {
+// mountFS connects and mounts; with nomount it only connects. ahead is the connection that was
+// made already, or nil.
+func mountFS(ctx context.Context, m *mountConfig, prompts *memory, ahead *ahead, log *logger) (*fs.Server, error) {
 	exclusive, err := m.exclusiveMode()
 	if err != nil {
 		return nil, err
 	}
-	o := m.fs
-	if o.Dial, err = m.dialer(prompts, log.Logger); err != nil {
+	o, err := m.options(prompts, log)
+	if err != nil {
 		return nil, err
+	}
+	o.Exclusive, o.Link = exclusive, ahead.wait(ctx)
+	if m.nomount {
+		return fs.Open(ctx, o)
+	}
+	return fs.Mount(ctx, m.mountpoint, o)
+}
+
+// options are those of the mount, but for what depends on the token.
+func (m *mountConfig) options(prompts *memory, log *logger) (o fs.Options, err error) {
+	o = m.fs
+	if o.Dial, err = m.dialer(prompts, log.Logger); err != nil {
+		return o, err
 	}
 	o.Root = m.root()
 	o.Name = m.fsname
@@ -37,14 +51,10 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, log *logger) 
 	o.UID, o.GID, o.Umask = m.uid, m.gid, m.umask
 	o.Sessions = m.sessions
 	o.Timeout = requestTimeout(m.timeout)
-	o.Exclusive = exclusive
 	o.MountOptions = m.kernelOptions()
 	o.Subtype = m.subtype
 	o.Debug, o.Log = m.debug, log.Logger
-	if m.nomount {
-		return fs.Open(ctx, o)
-	}
-	return fs.Mount(ctx, m.mountpoint, o)
+	return o, nil
 }
 
 // root is the folder on the node.

@@ -26,7 +26,7 @@ type report struct {
 
 // Handle answers the control socket (control.Handler). The requests:
 //
-//	status    → report
+//	status    → report, with the round-trip time measured now unless {"ping": false}
 //	sync      the barrier, with fs.Progress
 //	unmount   the barrier, then the unmount; EBUSY while the mount is in use. Answers when
 //	          the folder underneath is as it was before and the connection is closed
@@ -49,7 +49,17 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 	}
 	switch op {
 	case "status":
-		s.ping(ctx, server)
+		how := struct {
+			Ping bool `json:"ping"`
+		}{true}
+		if len(args) > 0 {
+			if err := json.Unmarshal(args, &how); err != nil {
+				return nil, fmt.Errorf("status: %w", err)
+			}
+		}
+		if how.Ping {
+			s.ping(ctx, server)
+		}
 		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status(), server.Operations()}, nil
 	case "sync":
 		return struct{}{}, barrier()

@@ -99,7 +99,7 @@ var options = []option{
 	{"max_read", "BYTES", groupData, "the most that the kernel asks for at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxRead, v, 4096, fs.MostRequest) }, nil},
 	{"max_write", "BYTES", groupData, "the most that the kernel writes at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxWrite, v, 4096, fs.MostRequest) }, nil},
 
-	{"exclusive", "TOKEN", groupExcl, "be the only writer, as the owner record with this token in the folder says: changes are sent behind", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }, nil},
+	{"exclusive", "TOKEN", groupExcl, "be the only writer, as the owner record with this token in the folder says: changes are sent behind. With - the token is the first line of standard input, where no list of processes shows it; the connection is made meanwhile", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }, nil},
 	{"nomount", "", groupExcl, "mount nothing: serve the files by the control socket of MOUNTPOINT only", func(m *mountConfig, _ string) error { m.nomount = true; return nil }, nil},
 	{"spool_max", "BYTES", groupExcl, "how much may wait to be sent before writers are slowed down (4294967296)", spoolMax, nil},
 	{"cache_max", "BYTES", groupExcl, "how much of the local disk what was read or written may take, to be read again (1073741824; 0: none)", cacheMax, nil},

@@ -87,22 +87,31 @@ type stdinPassword struct{ password string }
 // maxPassword bounds a password, in bytes.
 const maxPassword = 4096
 
-// passwordFrom reads the first line of a file. It reads no further.
+// passwordFrom reads the first line of a file.
 func passwordFrom(f *os.File) (remote.Prompter, error) {
-	line := make([]byte, 0, maxPassword)
+	line, err := firstLine(f, maxPassword)
 	defer func() { clear(line[:cap(line)]) }()
+	if err != nil {
+		return nil, fmt.Errorf("password_stdin: %w", err)
+	}
+	if len(line) == 0 {
+		return nil, fail("give the password as the first line", "password_stdin: standard input has no password")
+	}
+	return &stdinPassword{string(line)}, nil
+}
+
+// firstLine reads the first line of a file, without its end, and no further.
+func firstLine(f *os.File, most int) ([]byte, error) {
+	line := make([]byte, 0, most)
 	for one := make([]byte, 1); ; {
 		n, err := f.Read(one)
 		switch {
 		case n == 1 && one[0] == '\n', n == 0 && errors.Is(err, io.EOF):
-			if len(line) == 0 {
-				return nil, fail("give the password as the first line", "password_stdin: standard input has no password")
-			}
-			return &stdinPassword{string(line)}, nil
+			return line, nil
 		case n == 0 && err != nil:
-			return nil, fmt.Errorf("password_stdin: %w", err)
-		case len(line) == maxPassword:
-			return nil, errors.New("password_stdin: the first line is too long for a password")
+			return line, fmt.Errorf("read standard input: %w", err)
+		case len(line) == most:
+			return line, fmt.Errorf("the first line of standard input is longer than %d bytes", most)
 		case n == 1:
 			line = append(line, one[0])
 		}

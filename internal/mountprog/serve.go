@@ -45,13 +45,18 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		return err
 	}
 	defer log.close()
-	if m.mountpoint, err = control.Canonical(m.mountpoint); err != nil {
-		return fail("create it with mkdir -p", "%w", err)
-	}
 	signals := notify()
 	if ready == nil {
 		defer signal.Stop(signals)
 	} // else the process ends with the mount, and a second signal, which the parent passes on, must not kill it before it has said how
+	ahead, err := m.awaitToken(ctx, signals, log)
+	if err != nil {
+		return err
+	}
+	defer ahead.drop()
+	if m.mountpoint, err = control.Canonical(m.mountpoint); err != nil {
+		return fail("create it with mkdir -p", "%w", err)
+	}
 
 	s := &serving{cfg: m, log: log, say: say, finished: make(chan struct{})}
 	// Taken first: of two bundlefs for one folder, the second stops here.
@@ -66,7 +71,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 			return err
 		}
 	}
-	if err := s.mount(ctx, signals); err != nil {
+	if err := s.mount(ctx, signals, ahead); err != nil {
 		return err
 	}
 	if ready != nil {
@@ -78,7 +83,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 }
 
 // mount connects, mounts, and closes the folder underneath. A signal ends it.
-func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
+func (s *serving) mount(ctx context.Context, signals <-chan os.Signal, ahead *ahead) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	mounted, watched := make(chan struct{}), make(chan struct{})
@@ -108,7 +113,7 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal) error {
 	for _, note := range s.cfg.notes {
 		s.say.note("%s", note)
 	}
-	server, err := mountFS(ctx, s.cfg, prompts, s.log)
+	server, err := mountFS(ctx, s.cfg, prompts, ahead, s.log)
 	close(mounted)
 	<-watched
 	if ctx.Err() != nil {

@@ -40,7 +40,8 @@ var ErrTooLarge = errors.New("sftp: folder too large")
 
 // ReadDir lists a folder without "." and "..": at most so many entries, whose
 // names take at most 64 bytes each on average. Requests are sent one behind the
-// other, since a server puts few names into a reply.
+// other, since a server puts few names into a reply: two at first, which is all that a small folder
+// takes, and more when these are answered, so that none is sent of which the answer is not needed.
 func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, error) {
 	r, err := wait(ctx, s.send(typeOpendir, appendString(nil, path), nil))
 	if err != nil {
@@ -54,8 +55,8 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 	var names []Name
 	var replies []<-chan reply
 	space, seen := 64*most, 0
-	for ahead, end := 2, false; !end || len(replies) > 0; {
-		for !end && len(replies) < ahead {
+	for ahead, more, end := 2, true, false; !end || len(replies) > 0; {
+		for more && !end && len(replies) < ahead {
 			replies = append(replies, s.send(typeReaddir, appendString(nil, handle), nil))
 		}
 		r, err := wait(ctx, replies[0])
@@ -63,7 +64,9 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 			return nil, err
 		}
 		replies = replies[1:]
-		ahead = min(2*ahead, maxReaddirs)
+		if more = ahead > 2 || len(replies) == 0; more {
+			ahead = min(2*ahead, maxReaddirs)
+		}
 		some, err := parseNames(r)
 		var status *StatusError
 		if errors.As(err, &status) && status.Code == statusEOF {

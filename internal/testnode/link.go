@@ -41,6 +41,12 @@ type Link struct {
 type Counters struct {
 	Connections int64 // accepted since the link was made
 	Up, Down    int64 // bytes delivered to and from the address
+
+	// RoundTrips is how often, one after the other, something went to the address that was sent after
+	// something had come from it, whichever the connection. With a delay that is longer than what the
+	// programs at either side take between two of them, it is what a slow link is waited for. Without
+	// one it can be more, since then what would go side by side is done one after the other.
+	RoundTrips int64
 }
 
 // NewLink makes a link to an address (host:port) and closes it when the test ends. Without delay
@@ -70,7 +76,7 @@ func (l *Link) Port() int { return l.port }
 
 // Counters returns what went over the link so far.
 func (l *Link) Counters() Counters {
-	return Counters{l.connections.Load(), l.up.delivered.Load(), l.down.delivered.Load()}
+	return Counters{l.connections.Load(), l.up.delivered.Load(), l.down.delivered.Load(), l.down.trips()}
 }
 
 // SetRTT sets the round-trip time: each direction delays by half of it. Connecting takes a round

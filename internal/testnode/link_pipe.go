@@ -36,6 +36,7 @@ type stamp struct {
 	end   uint64
 	first time.Time // of the earliest byte
 	due   time.Time // of the latest
+	trip  int64     // the round trip that they are of
 }
 
 // merge is how far apart bytes may arrive that share a stamp.
@@ -141,12 +142,21 @@ func (p *pipe) put(n int) {
 			due = last.due // the delay has become shorter; the order stays
 		}
 		if due.Sub(last.first) < merge {
-			last.end, last.due = p.tail, due
+			last.end, last.due, last.trip = p.tail, due, p.trip()
 			return
 		}
 	}
-	p.stamps = append(p.stamps, stamp{p.tail, due, due})
+	p.stamps = append(p.stamps, stamp{p.tail, due, due, p.trip()})
 	p.writer.wake()
+}
+
+// trip is the round trip that what is sent now belongs to: an answer to that of what has arrived,
+// what goes up to the one after.
+func (p *pipe) trip() int64 {
+	if p == p.c.up {
+		return p.c.l.down.trips() + 1
+	}
+	return p.c.l.up.trips()
 }
 
 // finish notes that the source has ended, or was reset.
@@ -215,6 +225,7 @@ func (p *pipe) arrived() (chunk []byte, end bool) {
 		k := 0
 		for k < len(p.stamps) && !p.stamps[k].due.After(now) {
 			p.ready = p.stamps[k].end
+			p.d.arrived(p.stamps[k].trip)
 			k++
 		}
 		p.stamps = p.stamps[k:]

@@ -1,0 +1,102 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"bundlefs/internal/sftpwire"
+)
+
+// start looks at the node, proves the lease and takes up what the spool has. What is asked of the
+// node is asked side by side, since nothing is sent before all of it is known.
+func (x *Exclusive) start(ctx context.Context) error {
+	// By the name that was given, since the absolute one is not known yet.
+	root := x.o.Root
+	if root == "" {
+		root = "."
+	}
+	proven := x.meanwhile(func() error { return x.checkLease(ctx, root) })
+	var names []sftpwire.Name
+	listed := x.meanwhile(func() (err error) {
+		names, err = readDir(ctx, x.link, root, maxEntries)
+		return err
+	})
+	rootDir, st, err := findRoot(ctx, x.link, x.o.Root)
+	if errors.Is(err, os.ErrNotExist) && x.o.Check != nil {
+		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
+	}
+	if err != nil {
+		return err
+	}
+	if x.view, err = newView(ctx, x.link, x.o.View, x.o.UID, x.o.GID, x.o.Umask); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.rootDir = rootDir
+	x.mu.Unlock()
+	x.makeRoot(x.view.listed(st))
+	err = x.takeUp(ctx, proven, func() ([]sftpwire.Name, error) { err := listed(); return names, err })
+	if lost := proven(); lost != nil {
+		return lost
+	}
+	if err != nil {
+		return err
+	}
+	x.window.init()
+	x.tasks.Go(x.dispatch)
+	x.tasks.Go(x.tick)
+	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
+	return nil
+}
+
+// meanwhile does something at the same time, and returns what waits for its result.
+func (x *Exclusive) meanwhile(do func() error) func() error {
+	var err error
+	done := make(chan struct{})
+	x.tasks.Go(func() {
+		defer close(done)
+		err = do()
+	})
+	return func() error { <-done; return err }
+}
+
+// takeUp makes the tree, of what the spool and the node tell.
+func (x *Exclusive) takeUp(ctx context.Context, proven func() error, listed func() ([]sftpwire.Name, error)) error {
+	if err := x.recover(); err != nil {
+		return err
+	}
+	if len(x.doubts) > 0 {
+		// Another owner's files tell nothing of what became of ours.
+		if err := proven(); err != nil {
+			return err
+		}
+		if err := x.clearDoubts(ctx); err != nil {
+			return &Error{"recover", x.rootDir, err}
+		}
+	}
+	if err := x.resumeAll(); err != nil {
+		return err
+	}
+	if x.recovered > 0 { // and the node may have been changed by it since it was listed
+		return x.load(ctx, x.root)
+	}
+	names, err := listed()
+	if err != nil {
+		return &Error{"readdir", x.rootDir, err}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.merge(x.root, names, x.sends)
+	return nil
+}
+
+// checkLease calls the owner's check with a function that reads small files of
+// the root.
+func (x *Exclusive) checkLease(ctx context.Context, root string) error {
+	if x.o.Check == nil {
+		return nil
+	}
+	return x.o.Check(func(name string) ([]byte, error) { return readSmall(ctx, x.link, root, name) })
+}
