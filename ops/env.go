@@ -59,7 +59,8 @@ type Bundle interface {
 var _ Bundle = (*bundle.Bundle)(nil)
 
 // mounted tells whether the bundle is mounted. A mount that does not work is an
-// error: what was written into it may not be on the node.
+// error, and so is one that is gone and has left a spool, or still sends: what was
+// written into it may not be on the node.
 func (e *Env) mounted(ctx context.Context) (bool, error) {
 	st, err := e.Bundle.Status(ctx)
 	if errors.Is(err, bundle.ErrNotOpen) {
@@ -70,7 +71,9 @@ func (e *Env) mounted(ctx context.Context) (bool, error) {
 	}
 	switch st.Health {
 	case bundle.HealthNone:
-		return false, nil
+		if st.Spool == "" && st.Problem == "" {
+			return false, nil
+		}
 	case bundle.HealthOK, bundle.HealthServed:
 		return true, nil
 	}
@@ -84,6 +87,9 @@ type mountError struct {
 }
 
 func (e *mountError) Error() string {
+	if e.status.Health == bundle.HealthNone && e.status.Spool != "" {
+		return fmt.Sprintf("the bundle is not mounted, and what was written into it may not be on the node: it is kept in %s", e.status.Spool)
+	}
 	s := fmt.Sprintf("the mount at %s is %s", e.status.MountPoint, e.status.Health)
 	if e.status.Problem != "" {
 		s += ": " + e.status.Problem

@@ -180,7 +180,7 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 		return interrupted(ctx)
 	}
 	mounted := false
-	if s.Host == Remote {
+	if s.Host == Remote && s.Op != "open" { // which needs nothing of what is in the bundle
 		var err error
 		if mounted, err = w.env.mounted(ctx); err == nil && mounted {
 			err = t.barrier(ctx)

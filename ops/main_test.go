@@ -89,6 +89,7 @@ type folder struct {
 
 	mu       sync.Mutex // guards what follows
 	health   bundle.Health
+	spool    string // of what is not sent
 	calls    []string
 	manifest []byte
 	syncErr  error
@@ -116,7 +117,7 @@ func (f *folder) Status(context.Context) (*bundle.Status, error) {
 	if f.health == "" {
 		return nil, bundle.ErrNotOpen
 	}
-	return &bundle.Status{State: bundle.State{MountPoint: f.path}, Health: f.health}, nil
+	return &bundle.Status{State: bundle.State{MountPoint: f.path}, Health: f.health, Spool: f.spool}, nil
 }
 func (f *folder) Files(context.Context) (bundle.Files, error) {
 	return bundle.MountedFiles(f.path), nil
