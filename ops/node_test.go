@@ -13,7 +13,7 @@ import (
 )
 
 func TestAgentInPython(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "steps_test").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "audit_test", "steps_test").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -44,7 +44,7 @@ func TestDeployWheel(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, entry := range entries {
-				if n := entry.Name(); n != "bundle-1" && n != "venvs" && n != ".ssh" {
+				if n := entry.Name(); n != "bundle-1" && n != "venvs" && n != ".ssh" && n != ".conc" {
 					t.Errorf("left behind in the home: %s", n)
 				}
 			}
