@@ -54,6 +54,7 @@ type Bundle interface {
 	// Manifest gives what SaveManifest kept, nil when nothing was.
 	Manifest() ([]byte, error)
 	SaveManifest([]byte) error
+	ManifestFile() string // where that is, whether there is one or not
 }
 
 var _ Bundle = (*bundle.Bundle)(nil)
