@@ -191,12 +191,15 @@ func (s *store) remove(key string) error {
 
 // Manifest gives what SaveManifest kept; nil when nothing was.
 func (b *Bundle) Manifest() ([]byte, error) {
-	data, err := os.ReadFile(filepath.Join(b.store.dir, b.key()+".manifest"))
+	data, err := os.ReadFile(b.ManifestFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return data, err
 }
+
+// ManifestFile is where SaveManifest keeps what it is given.
+func (b *Bundle) ManifestFile() string { return filepath.Join(b.store.dir, b.key()+".manifest") }
 
 // SaveManifest keeps the list of what was delivered with the bundle's state;
 // its form is the caller's. It goes when the bundle is closed.

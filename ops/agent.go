@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 	"bundlefs/internal/remote"
 )
 
-//go:embed agent.py agent_process.py agent_python.py step_*.py
+//go:embed agent.py agent_audit.py agent_process.py agent_python.py step_*.py
 var programs embed.FS
 
 // bootstrap is what the node's python is started with: it reads the agent, of
@@ -56,8 +57,8 @@ type agent struct {
 }
 
 // startAgent starts the agent on the client's node. It does not wait for the
-// answer: the first call does, so that no round trip is lost.
-func startAgent(ctx context.Context, client *remote.Client, python string, log *slog.Logger) (*agent, error) {
+// answer: the first call does, so that no round trip is lost. notes are frames that it gets first.
+func startAgent(ctx context.Context, client *remote.Client, python string, notes []byte, log *slog.Logger) (*agent, error) {
 	source, err := programs.ReadFile("agent.py")
 	if err != nil {
 		return nil, fmt.Errorf("read agent: %w", err)
@@ -82,7 +83,7 @@ func startAgent(ctx context.Context, client *remote.Client, python string, log *
 		stdin.Close()
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
-	a.out <- append(source, first...)
+	a.out <- slices.Concat(source, first, notes)
 	a.wg.Add(3)
 	go a.write(in)
 	go a.read(out, stdout, word, process)
@@ -131,7 +132,12 @@ func (a *agent) write(in *io.PipeWriter) {
 			sent = true
 		case <-ticker.C:
 		case <-a.dead:
-			return
+			select {
+			case b = <-a.out: // a note that nobody waits for
+				sent = true
+			default:
+				return
+			}
 		}
 		_, err := in.Write(b)
 		if sent {
@@ -262,7 +268,11 @@ func (a *agent) call(ctx context.Context, request map[string]any, secret []byte,
 			return nil, a.reason()
 		case <-done:
 			done = nil
-			b, err := appendFrame(nil, map[string]string{"op": "cancel"})
+			why := "cancel"
+			if errors.Is(context.Cause(ctx), errTimeout) {
+				why = "timeout"
+			}
+			b, err := appendFrame(nil, map[string]string{"op": "cancel", "why": why})
 			if err != nil {
 				return nil, err
 			}

@@ -7,8 +7,11 @@ big-endian length and that many bytes of JSON in ASCII.
 To the agent, a request, of which one runs at a time:
 
     {"id": 1, "op": "run", "bundle": "bundle-1.4.2", "timeout": 30, ...}
-    {"op": "cancel"}      stops the request that runs
+    {"op": "cancel", "why": "timeout"}    stops the request that runs; without why: since somebody says so
     {"op": "ping"}        tells that conc is still there
+    {"op": "note", "audit": {...}, "status": "OK"}    a step that conc did without the agent
+
+A request that is a step has an "audit", what agent_audit.py puts down with its status.
 
 From the agent, any number of these, and then one with a status:
 
@@ -18,7 +21,7 @@ From the agent, any number of these, and then one with a status:
 
 Each op of a step has its part of the agent in a file of its own, step_OP.py,
 that comes in the first frame, {"modules": [["step_venv", SOURCE], ...]}, and
-imports this one as "agent"; so does agent_process.py, which runs commands.
+imports this one as "agent"; so do the other agent_*.py.
 
 The main thread reads requests, one thread works on them. When standard input
 ends, a hangup comes or conc is silent for SILENCE seconds, the agent kills what
@@ -103,6 +106,12 @@ class Task:
         if done == total or now - self.reported > 0.1:
             self.reported = now
             self.send(progress={"what": what, "done": done, "total": total, "unit": unit})
+
+    def note(self, status):
+        """Puts down how the request ended, once, when it is a step."""
+        audit = self.request.pop("audit", None)
+        if audit:
+            sys.modules["agent_audit"].note(self.home, audit, status)
 
     def stop(self, why):
         """Ends the request from another thread."""
@@ -252,7 +261,9 @@ class Agent:
                     with self.lock:
                         task = self.task
                     if task is not None:
-                        task.stop("cancel")
+                        task.stop(request.get("why", "cancel"))
+                elif request["op"] == "note":
+                    sys.modules["agent_audit"].note(self.home, request["audit"], request["status"])
                 elif request["op"] != "ping":
                     self.start(request)
         except EOFError:
@@ -276,6 +287,7 @@ class Agent:
                 end = perform(task)
                 if timer is not None:
                     timer.cancel()
+                task.note(end["status"])
                 task.send(**end)
             except OSError:  # nobody hears us any more
                 self.leave(1)
@@ -288,9 +300,13 @@ class Agent:
     def leave(self, code):
         """Kills what runs, and ends."""
         task = self.task
-        process = task.process if task is not None else None
-        if process is not None:
-            process.kill_now()
+        if task is not None:
+            audit = task.request.pop("audit", None)
+            process = task.process
+            if process is not None:
+                process.kill_now()
+            if audit:  # ERROR is what conc says of a step that has lost its link
+                sys.modules["agent_audit"].note(self.home, audit, "ERROR")
         os._exit(code)
 
 

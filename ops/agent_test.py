@@ -21,7 +21,7 @@ sys.path.insert(0, HERE)
 import agent  # noqa: E402
 import agent_process  # noqa: E402
 
-PARTS = [os.path.join(HERE, "agent_%s.py" % part) for part in ("process", "python")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
+PARTS = [os.path.join(HERE, "agent_%s.py" % part) for part in ("audit", "process", "python")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
 BOOT = ('import sys; stdin = sys.stdin.buffer; exec(compile(stdin.read(int(sys.argv[2])), "agent.py", "exec")); '
         'main(stdin, sys.argv[1])')
 
@@ -145,7 +145,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_python agent_process base64 conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
+        allowed = set("""agent agent_audit agent_python agent_process base64 conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
             struct subprocess sys sysconfig tarfile tempfile termios threading time traceback types unittest zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):

@@ -207,7 +207,7 @@ func (c childStep) explain(env *Env, program string, args ...string) string {
 	if c.host == Local {
 		line := "python3 " + words
 		if len(path) > 0 {
-			line = "PYTHONPATH=" + remote.Quote(strings.Join(path, ":")) + ":$PYTHONPATH " + line
+			line = "PYTHONPATH=" + remote.Quote(strings.Join(path, ":")) + `"${PYTHONPATH:+:$PYTHONPATH}" ` + line
 		}
 		return "(cd " + remote.Quote(env.Dir) + " && " + line + ")"
 	}

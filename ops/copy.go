@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -232,24 +231,11 @@ func (o copyOp) explain(env *Env, _ *Step) string {
 // withoutMount is the command by hand where there is no mount: a copy over SSH.
 func withoutMount(env *Env, globs []string, to string) string {
 	n, target := env.Node, path.Join(env.Bundle.Dir(), to)
-	args := []string{"scp", "-rp"}
-	if !n.UseSSHConfig() {
-		args = append(args, "-F", "none")
-	}
-	if n.Port() != 0 {
-		args = append(args, "-P", strconv.Itoa(n.Port()))
-	}
-	if key, err := n.Key(); err == nil && key != "" {
-		args = append(args, "-i", key)
-	}
-	if n.Jump() != "" {
-		args = append(args, "-J", n.Jump())
-	}
 	line := "cd " + remote.Quote(env.Dir) + " && "
 	if to != "" {
 		line += overSSH(n, remote.Quote("mkdir", "-p", target)) + " && "
 	}
-	line += remote.Quote(args...) + " --"
+	line += scp(n, "-rp") + " --"
 	for _, glob := range globs {
 		line += " " + globWord(glob)
 	}

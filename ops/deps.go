@@ -31,6 +31,7 @@ func Lacks(ctx context.Context, env *Env, steps []Step, python *pydist.Python) [
 		return nil
 	}
 	f := &forecast{env: env, python: python, files: map[string]*pydist.Dist{}, sources: map[string]string{}, sure: true}
+	defer f.close()
 	f.begin(ctx)
 	for i := range steps {
 		if ctx.Err() != nil || !f.step(ctx, &steps[i]) {
@@ -45,7 +46,9 @@ type forecast struct {
 	env     *Env
 	python  *pydist.Python
 	files   map[string]*pydist.Dist // what will be in the bundle, by its path there
-	sources map[string]string       // other files of the bundle: where they are here
+	sources map[string]string       // all files of the bundle: where they are here; "" of what is not looked into yet
+	held    bundle.Files            // the bundle, to look into; nil when it is not open
+	fetched string                  // a folder with what was read of a bundle without a mount; "" when nothing was
 	sure    bool                    // nothing but these steps has a hand in it
 	fresh   bool                    // the venv has only what pip and setup steps installed
 	setUp   []*pydist.Dist          // what setup steps installed
@@ -60,14 +63,58 @@ func (f *forecast) begin(ctx context.Context) {
 		f.sure = errors.Is(err, bundle.ErrNotOpen) // then there is nothing in it
 		return
 	}
-	list, err := os.ReadDir(f.env.Bundle.MountPoint())
-	if err != nil {
+	if f.held, err = f.env.Bundle.Files(ctx); err != nil {
 		f.sure = false
 		return
 	}
+	list, err := f.held.ReadDir(ctx, ".")
+	f.sure = err == nil
 	for _, e := range list {
-		f.add(e.Name(), filepath.Join(f.env.Bundle.MountPoint(), e.Name()))
+		f.sources[e.Name()] = ""
 	}
+}
+
+// close removes what was fetched.
+func (f *forecast) close() {
+	if f.held != nil {
+		f.held.Close()
+	}
+	if f.fetched != "" {
+		os.RemoveAll(f.fetched)
+	}
+}
+
+// look takes what matters of the bundle and was not delivered anew by a step before.
+func (f *forecast) look(ctx context.Context) {
+	for name, source := range f.sources {
+		if source == "" && (pydist.IsWheel(name) || pydist.IsSdist(name)) {
+			f.add(name, f.fetch(ctx, name))
+		}
+	}
+}
+
+// fetch gives the place here of a file of the bundle; where it cannot be read, one where there is nothing.
+func (f *forecast) fetch(ctx context.Context, name string) string {
+	if f.env.Bundle.MountPoint() != bundle.None {
+		return filepath.Join(f.env.Bundle.MountPoint(), name)
+	}
+	if f.fetched == "" {
+		dir, err := os.MkdirTemp("", "conc-artifacts-")
+		if err != nil {
+			return name
+		}
+		f.fetched = dir
+	}
+	path := filepath.Join(f.fetched, name)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return path
+	}
+	err = errors.Join(f.held.Read(ctx, name, file), file.Close())
+	if err != nil {
+		os.Remove(path)
+	}
+	return path
 }
 
 // add notes a file of the bundle.
@@ -97,12 +144,15 @@ func (f *forecast) step(ctx context.Context, s *Step) bool {
 		f.fresh = !o.keep && !o.withPip
 		f.setUp = nil
 	case setupOp:
+		f.look(ctx)
 		f.setup(o)
 	case pipOp:
-		f.pip(s, o)
+		f.look(ctx)
+		f.pip(ctx, s, o)
 	case stopOp, closeOp:
 		return false
 	case untarOp:
+		f.look(ctx)
 		f.untar(o)
 	case openOp, mountOp, unmountOp, syncOp, verifyOp:
 	default:
@@ -131,6 +181,7 @@ func (f *forecast) wheels(o wheelOp) bool {
 			built.Tags = []pydist.Tag{{Python: "py3", ABI: "none", Platform: "any"}}
 			base := fmt.Sprintf("%s-%s-%s.whl", strings.ReplaceAll(d.Name, "-", "_"), d.Version, built.Tags[0])
 			f.files[path.Join(o.to, base)] = &built
+			delete(f.sources, path.Join(o.to, base)) // what is there is replaced
 		}
 	}
 	return true
@@ -158,7 +209,7 @@ func (f *forecast) setup(o setupOp) {
 }
 
 // pip tells what a pip step lacks.
-func (f *forecast) pip(s *Step, o pipOp) {
+func (f *forecast) pip(ctx context.Context, s *Step, o pipOp) {
 	say := func(text, hint string, certain bool) {
 		f.lacks = append(f.lacks, Lack{s.Name, visible(text), visible(hint), certain && f.sure})
 	}
@@ -204,6 +255,9 @@ func (f *forecast) pip(s *Step, o pipOp) {
 				}
 				continue
 			}
+			if source == "" {
+				source = f.requirements(ctx, t.value)
+			}
 			list, err := pydist.ReadRequirements(source)
 			if err != nil {
 				continue // what it includes may lie elsewhere in the bundle
@@ -219,6 +273,17 @@ func (f *forecast) pip(s *Step, o pipOp) {
 	for _, q := range pydist.NewPool(pool, f.python).Check(targets, options) {
 		say(q.Text, q.Hint, q.Certain)
 	}
+}
+
+// requirements fetches a requirements file with those beside it, which it may include.
+func (f *forecast) requirements(ctx context.Context, name string) string {
+	for other, source := range f.sources {
+		if source == "" && other != name && path.Ext(other) == path.Ext(name) && !strings.HasPrefix(other, ".") {
+			f.sources[other] = f.fetch(ctx, other)
+		}
+	}
+	f.sources[name] = f.fetch(ctx, name)
+	return f.sources[name]
 }
 
 // foresee is BLOCKED when a step that is to be run will certainly lack something.

@@ -96,6 +96,7 @@ func TestLacks(t *testing.T) {
 
 // What is in the bundle already counts.
 func TestLacksKnowsTheBundle(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	s := newCopySite(t)
 	s.bareWheel("app", "lib>=1")
 	s.bareWheel("lib")
@@ -107,6 +108,23 @@ func TestLacksKnowsTheBundle(t *testing.T) {
 	if got := Advice(t.Context(), &s.env, list); len(got) != 1 || got[0].Step != "s3" || !strings.Contains(got[0].Text, "another pip step") {
 		t.Errorf("%+v", got)
 	}
+	// So it does without a mount, up to the files that a requirements file includes.
+	s.write("r.txt", "-r more.txt\n")
+	s.write("more.txt", "app\nother>=2\n")
+	want(t, first(s.run("local copy *.txt")), OK)
+	s.bundle.health = bundle.HealthServed
+	s.env.Bundle = unmounted{s.bundle}
+	if got := Lacks(t.Context(), &s.env, list, nil); len(got) > 0 {
+		t.Errorf("%+v", got)
+	}
+	got := Lacks(t.Context(), &s.env, steps(t, "remote venv", "remote pip -r r.txt"), nil)
+	if len(got) != 1 || !got[0].Certain || !strings.Contains(got[0].Text, "no other>=2") {
+		t.Errorf("%+v", got)
+	}
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "conc-artifacts-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	s.env.Bundle = s.bundle
 	s.bundle.health = bundle.HealthNone // open, and nobody can look into it
 	if got := Lacks(t.Context(), &s.env, list, nil); len(got) == 0 || got[0].Certain {
 		t.Errorf("%+v", got)

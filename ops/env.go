@@ -54,12 +54,14 @@ type Bundle interface {
 	// Manifest gives what SaveManifest kept, nil when nothing was.
 	Manifest() ([]byte, error)
 	SaveManifest([]byte) error
+	ManifestFile() string // where that is, whether there is one or not
 }
 
 var _ Bundle = (*bundle.Bundle)(nil)
 
 // mounted tells whether the bundle is mounted. A mount that does not work is an
-// error: what was written into it may not be on the node.
+// error, and so is one that is gone and has left a spool, or still sends: what was
+// written into it may not be on the node.
 func (e *Env) mounted(ctx context.Context) (bool, error) {
 	st, err := e.Bundle.Status(ctx)
 	if errors.Is(err, bundle.ErrNotOpen) {
@@ -70,7 +72,9 @@ func (e *Env) mounted(ctx context.Context) (bool, error) {
 	}
 	switch st.Health {
 	case bundle.HealthNone:
-		return false, nil
+		if st.Spool == "" && st.Problem == "" {
+			return false, nil
+		}
 	case bundle.HealthOK, bundle.HealthServed:
 		return true, nil
 	}
@@ -84,6 +88,9 @@ type mountError struct {
 }
 
 func (e *mountError) Error() string {
+	if e.status.Health == bundle.HealthNone && e.status.Spool != "" {
+		return fmt.Sprintf("the bundle is not mounted, and what was written into it may not be on the node: it is kept in %s", e.status.Spool)
+	}
 	s := fmt.Sprintf("the mount at %s is %s", e.status.MountPoint, e.status.Health)
 	if e.status.Problem != "" {
 		s += ": " + e.status.Problem

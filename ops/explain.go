@@ -37,6 +37,24 @@ func overSSH(n *deploy.Node, line string) string {
 	return remote.Quote(append(args, host, line)...)
 }
 
+// scp gives the beginning of an scp command with what leads to the node.
+func scp(n *deploy.Node, options ...string) string {
+	args := append([]string{"scp"}, options...)
+	if !n.UseSSHConfig() {
+		args = append(args, "-F", "none")
+	}
+	if n.Port() != 0 {
+		args = append(args, "-P", strconv.Itoa(n.Port()))
+	}
+	if key, err := n.Key(); err == nil && key != "" {
+		args = append(args, "-i", key)
+	}
+	if n.Jump() != "" {
+		args = append(args, "-J", n.Jump())
+	}
+	return remote.Quote(args...)
+}
+
 // inBundle gives the ssh command that runs a line of shell in the bundle.
 func inBundle(env *Env, line string) string {
 	return overSSH(env.Node, "cd "+remote.Quote(env.Bundle.Dir())+" && "+line)

@@ -145,6 +145,20 @@ func TestBarrier(t *testing.T) {
 	want(t, first(s.run("remote run true")), Blocked, "dead", "conc mount node1")
 	want(t, first(s.run("local run true")), Blocked, "dead")
 	want(t, first(s.run("local copy deploy.ini")), Blocked, "dead")
+	// Not mounted any more, and not all is sent.
+	s.bundle.health, s.bundle.spool = bundle.HealthNone, "/spool"
+	for _, line := range []string{"remote run echo no", "remote close", "local sync", "local copy deploy.ini"} {
+		r, e := s.run(line)
+		want(t, r, Blocked, "not mounted", "/spool", "conc mount node1")
+		if len(e.out) > 0 {
+			t.Error("the step was begun")
+		}
+	}
+	if _, err := Enter(t.Context(), &s.env); !errors.Is(err, bundle.ErrBlocked) {
+		t.Errorf("a shell is let in: %v", err)
+	}
+	s.bundle.spool = ""
+	want(t, first(s.run("remote run true")), OK)
 }
 
 // A timeout ends the command with all that it started, on either host.

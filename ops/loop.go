@@ -75,6 +75,9 @@ type work struct {
 	steps []Step // the whole list
 	sink  Sink
 	agent *agent // nil until a step needs it
+
+	audited bool   // the agent puts the step down that runs
+	notes   []byte // frames for the agent, which does not run yet
 }
 
 var errTimeout = errors.New("the step's time is over")
@@ -115,7 +118,9 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 		sink.StepStarted(*s, i+1, len(chosen))
 		switch choice {
 		case Go:
+			w.audited = false
 			last = w.visit(ctx, s)
+			w.note(s, last)
 		case Skip:
 			last = Result{Step: s.Name, Message: "skipped", ExitCode: -1, Start: time.Now()}
 		default:
@@ -180,7 +185,7 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 		return interrupted(ctx)
 	}
 	mounted := false
-	if s.Host == Remote {
+	if s.Host == Remote && s.Op != "open" { // which needs nothing of what is in the bundle
 		var err error
 		if mounted, err = w.env.mounted(ctx); err == nil && mounted {
 			err = t.barrier(ctx)
@@ -261,14 +266,18 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 		if err != nil {
 			return resultOf(ctx, err)
 		}
-		if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.log); err != nil {
+		if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.notes, w.log); err != nil {
 			return resultOf(ctx, err)
 		}
+		w.notes = nil
 	}
 	request["op"] = op
 	request["bundle"] = w.env.Bundle.Dir()
 	request["venv"] = w.env.Node.Venv()
 	request["ok_codes"] = t.step.OKCodes
+	if t.step.Host == Remote && t.step.Op == op { // and no question beside it
+		request["audit"], w.audited = w.audit(t.step), true
+	}
 	if t.step.Timeout > 0 {
 		request["timeout"] = t.step.Timeout.Seconds() // the node ends it by itself when the link is lost
 	}

@@ -89,8 +89,10 @@ type folder struct {
 
 	mu       sync.Mutex // guards what follows
 	health   bundle.Health
+	spool    string // of what is not sent
 	calls    []string
 	manifest []byte
+	state    string // the file with the manifest
 	syncErr  error
 	fail     map[string]error
 }
@@ -116,7 +118,7 @@ func (f *folder) Status(context.Context) (*bundle.Status, error) {
 	if f.health == "" {
 		return nil, bundle.ErrNotOpen
 	}
-	return &bundle.Status{State: bundle.State{MountPoint: f.path}, Health: f.health}, nil
+	return &bundle.Status{State: bundle.State{MountPoint: f.path}, Health: f.health, Spool: f.spool}, nil
 }
 func (f *folder) Files(context.Context) (bundle.Files, error) {
 	return bundle.MountedFiles(f.path), nil
@@ -159,8 +161,9 @@ func (f *folder) SaveManifest(data []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.manifest = data
-	return nil
+	return os.WriteFile(f.ManifestFile(), data, 0o600)
 }
+func (f *folder) ManifestFile() string { return f.state }
 
 // events is a Sink that keeps everything.
 type events struct {
@@ -256,7 +259,7 @@ func newOffline(t *testing.T, attributes []string, more ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &folder{path: filepath.Join(dir, "mount"), fail: map[string]error{}}
+	b := &folder{path: filepath.Join(dir, "mount"), state: filepath.Join(t.TempDir(), "it's the manifest"), fail: map[string]error{}}
 	return &site{t: t, bundle: b, env: Env{Node: n, Bundle: b, Dir: dir,
 		Connect: func(context.Context) (*remote.Client, error) { return nil, errors.New("offline") }}}
 }

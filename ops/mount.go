@@ -36,5 +36,7 @@ func (mountOp) explain(env *Env, _ *Step) string {
 	if n.Jump() != "" {
 		args = append(args, "-o", "ProxyJump="+n.Jump())
 	}
-	return remote.Quote(append(args, remotePrefix(n)+env.Bundle.Dir(), mountpoint)...)
+	// The token is asked of the node, so that it is in no plan or log.
+	token := overSSH(n, remote.Quote("sed", "-n", `s/.*"token": "\([0-9a-f]*\)".*/\1/p`, recordPath(env)))
+	return remote.Quote(args...) + ` -o exclusive="$(` + token + `)" ` + remote.Quote(remotePrefix(n)+env.Bundle.Dir(), mountpoint)
 }

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 )
 
 func TestAgentInPython(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "steps_test").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "audit_test", "steps_test").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -44,7 +45,7 @@ func TestDeployWheel(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, entry := range entries {
-				if n := entry.Name(); n != "bundle-1" && n != "venvs" && n != ".ssh" {
+				if n := entry.Name(); n != "bundle-1" && n != "venvs" && n != ".ssh" && n != ".conc" {
 					t.Errorf("left behind in the home: %s", n)
 				}
 			}
@@ -183,15 +184,85 @@ func TestExplainedCommandsWork(t *testing.T) {
 	if last != "hello from the venv\na 'b' $c\n" {
 		t.Errorf("got %q", last)
 	}
-	data, err := Manifest{"a/b/deploy.ini": {SHA256: strings.Repeat("0", 64)}}.encoded()
-	if err != nil {
+}
+
+// What is typed by hand is as strict as the steps are.
+func TestExplainedCommandsRefuse(t *testing.T) {
+	s := newSite(t, testnode.Start(t))
+	hand := func(line string) (string, error) {
+		command := strings.Replace(Explain(steps(t, line)[0], s.env), "ssh -F none ", "ssh -F "+s.node.SSHConfig+" ", 1)
+		command = strings.ReplaceAll(command, "@127.0.0.1 ", "@node ")
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput()
+		return string(out), err
+	}
+	must := func(works bool, line string) string {
+		t.Helper()
+		out, err := hand(line)
+		if (err == nil) != works {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		return out
+	}
+	// Nothing was delivered; then much was, and some of it has changed.
+	must(false, "remote verify")
+	for i := range 100 {
+		s.write(fmt.Sprintf("many/%d", i), fmt.Sprint(i))
+	}
+	want(t, first(s.run("local copy many")), OK)
+	must(true, "remote verify")
+	must(true, "remote verify --strict")
+	if err := os.WriteFile(s.inBundle("extra"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.bundle.manifest = data
-	command := Explain(steps(t, "remote verify")[0], s.env)
-	if !strings.Contains(command, "sha256sum -c") || !strings.Contains(command, strings.Repeat("0", 64)) {
-		t.Error(command)
+	must(true, "remote verify")
+	must(false, "remote verify --strict")
+	if err := os.WriteFile(s.inBundle("many/99"), []byte("98"), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	if out := must(false, "remote verify"); !strings.Contains(out, "many/99: FAILED") {
+		t.Error(out)
+	}
+	// Somebody's lock.
+	must(false, "remote open")
+	must(false, "remote close")
+	if err := os.WriteFile(s.inBundle(bundle.RecordName), []byte(`{"user": "somebody", "host": "else"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	must(false, "remote close")
+	if err := os.RemoveAll(s.bundle.path); err != nil {
+		t.Fatal(err)
+	}
+	must(true, "remote open")
+	data, err := os.ReadFile(s.inBundle(bundle.RecordName))
+	if err != nil || !strings.Contains(string(data), `"node": "node1"`) {
+		t.Errorf("%s %v", data, err)
+	}
+	must(true, "remote close")
+	if _, err := os.Stat(s.bundle.path); err == nil {
+		t.Error("the lock is left")
+	}
+	// What is at the venv's place.
+	venv := filepath.Join(s.node.Home, "venvs/v1")
+	if err := os.MkdirAll(filepath.Join(venv, "precious"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range []string{"", " --keep", " --clear"} {
+		must(false, "remote venv"+options)
+	}
+	if _, err := os.Stat(filepath.Join(venv, "precious")); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(venv); err != nil {
+		t.Fatal(err)
+	}
+	must(true, "remote venv --keep")
+	must(true, "remote venv --keep")
+	must(true, "remote venv --clear")
+	must(false, "remote venv")
+	if err := os.Remove(filepath.Join(venv, "bin/python")); err != nil {
+		t.Fatal(err)
+	}
+	must(false, "remote venv --keep")
 }
 
 // One agent serves a run, and has ended with it.

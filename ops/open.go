@@ -2,6 +2,8 @@ package ops
 
 import (
 	"context"
+	"path"
+	"path/filepath"
 
 	"bundlefs/bundle"
 	"bundlefs/internal/remote"
@@ -22,13 +24,28 @@ func (o openOp) run(ctx context.Context, t *task) Result {
 
 func (o openOp) explain(env *Env, _ *Step) string {
 	if o.host == Remote {
-		return overSSH(env.Node, remote.Quote("mkdir", env.Bundle.Dir()))
+		return lockByHand(env, "by hand")
 	}
 	if env.Bundle.MountPoint() == bundle.None {
 		return "true"
 	}
 	return remote.Quote("mkdir", "-p", env.Bundle.MountPoint())
 }
+
+// lockByHand takes the lock with a record that says whose it is, with a token of its own or,
+// when more is one, with that.
+func lockByHand(env *Env, message string, more ...string) string {
+	dir := env.Bundle.Dir()
+	mkdir := remote.Quote("mkdir", dir)
+	if parent := path.Dir(dir); parent != "." {
+		mkdir = remote.Quote("mkdir", "-p", parent) + " && " + mkdir
+	}
+	words := append([]string{"python3", "-c", scriptLock, env.Node.Name, filepath.Join(env.Dir, "deploy.ini"), message}, more...)
+	return remote.Quote(words...) + " | " + overSSH(env.Node, mkdir+" && umask 077 && cat >"+remote.Quote(recordPath(env))+" && "+remote.Quote("test", "-s", recordPath(env)))
+}
+
+// recordPath is the owner record on the node, relative to the home.
+func recordPath(env *Env) string { return path.Join(env.Bundle.Dir(), bundle.RecordName) }
 
 // orOK puts a message to a result that is OK.
 func orOK(r Result, format string, args ...any) Result {

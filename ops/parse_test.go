@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bundlefs/internal/deploy"
+	"bundlefs/internal/remote"
 )
 
 func TestParse(t *testing.T) {
@@ -104,6 +105,11 @@ func TestParseRefuses(t *testing.T) {
 		"local copy a --to ../x":               "must not contain ..",
 		"local copy a --to /x":                 "must be relative to the bundle",
 		"local copy a --to=":                   "is empty",
+		"local wheel":                          "needs a glob",
+		"local wheel a[":                       "malformed",
+		"local wheel a --to ../x":              "must not contain ..",
+		"local wheel a --too x":                "did you mean --to?",
+		"remote wheel a":                       "wheel does not run on the remote host; write: local wheel GLOB",
 		"remote untar":                         "needs a glob",
 		"remote untar a b":                     "one glob only",
 		"remote untar ../a":                    "must not contain ..",
@@ -197,18 +203,19 @@ func TestExplain(t *testing.T) {
 	s := newOffline(t, []string{"sshd.port = 22", "admin = deploy"})
 	s.bundle.path = "/mnt/a b"
 	ssh := "ssh -F none -p 22 deploy@127.0.0.1 "
+	empty := `test -z "$(ls -A venvs/v1 2>/dev/null)"`
 	for line, want := range map[string]string{
-		"remote open":                    ssh + "'mkdir bundle-1'",
-		"remote close":                   ssh + "'rm -r bundle-1'",
+		"remote open":                    remote.Quote("python3", "-c", scriptLock, "node1", filepath.Join(s.env.Dir, "deploy.ini"), "by hand") + " | " + ssh + "'mkdir bundle-1 && umask 077 && cat >bundle-1/.conc-owner.json && test -s bundle-1/.conc-owner.json'",
+		"remote close":                   ssh + remote.Quote(oursByHand(&s.env)+" && rm -r bundle-1"),
 		"local open":                     "mkdir -p '/mnt/a b'",
 		"local close":                    "rmdir '/mnt/a b'",
-		"local mount":                    "bundlefs -p 22 -F none deploy@127.0.0.1:bundle-1 '/mnt/a b'",
+		"local mount":                    "bundlefs -p 22 -F none -o exclusive=\"$(" + ssh + `'sed -n '\''s/.*"token": "\([0-9a-f]*\)".*/\1/p'\'' bundle-1/.conc-owner.json')" deploy@127.0.0.1:bundle-1 '/mnt/a b'`,
 		"local unmount":                  "bundlefs unmount '/mnt/a b'",
 		"local sync":                     "bundlefs sync '/mnt/a b'",
 		"local copy a/*.whl b --to x":    "(cd " + s.env.Dir + " && mkdir -p '/mnt/a b/x' && cp -rLp -- a/*.whl b '/mnt/a b/x'/)",
-		"remote venv":                    ssh + "'/usr/bin/python3 -m venv --without-pip venvs/v1'",
-		"remote venv --with-pip --clear": ssh + "'/usr/bin/python3 -m venv --clear venvs/v1'",
-		"remote venv --keep":             ssh + "'test -x venvs/v1/bin/python || /usr/bin/python3 -m venv --without-pip venvs/v1'",
+		"remote venv":                    ssh + `'{ ` + empty + ` || { echo '\''there is something at venvs/v1 already'\'' >&2; false; }; } && /usr/bin/python3 -m venv --without-pip venvs/v1'`,
+		"remote venv --with-pip --clear": ssh + `'{ ` + empty + ` || test -f venvs/v1/pyvenv.cfg; } && /usr/bin/python3 -m venv --clear venvs/v1'`,
+		"remote venv --keep":             ssh + `'if ` + empty + `; then /usr/bin/python3 -m venv --without-pip venvs/v1; else test -f venvs/v1/pyvenv.cfg && venvs/v1/bin/python -c '\'''\''; fi'`,
 		"remote setup a-1.0.tar.gz":      ssh + "'cd bundle-1 && cd a-1.0/ && ~/venvs/v1/bin/python setup.py install'",
 		"remote untar a.zip":             ssh + `'cd bundle-1 && for f in a.zip; do /usr/bin/python3 -m zipfile -e "$f" . || exit; done'`,
 		"remote run ls $HOME":            ssh + `'cd bundle-1 && PATH=~/venvs/v1/bin:$PATH; ls $HOME'`,
@@ -216,7 +223,7 @@ func TestExplain(t *testing.T) {
 		"remote link current venvs/a":    ssh + "'test -e venvs/a && { test -L ./current || test ! -e ./current; } && ln -sfn venvs/a ./.current.conc-new && mv -T ./.current.conc-new ./current'",
 		"remote stop":                    "# stop",
 		"local stop now":                 "# stop: now",
-		"remote verify":                  ssh + "'cd bundle-1 && sha256sum *'",
+		"remote verify":                  remote.Quote("python3", "-X", "utf8", "-c", scriptManifest, s.bundle.state) + " | " + ssh + "'cd bundle-1 && sha256sum -c --quiet'",
 	} {
 		if got := Explain(steps(t, line)[0], s.env); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", line, got, want)

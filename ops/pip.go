@@ -78,8 +78,13 @@ func (o pipOp) run(ctx context.Context, t *task) Result {
 	return t.work.call(ctx, t, "pip", map[string]any{"targets": targets, "options": options})
 }
 
+// explain takes the pip that the step takes: the newest wheel's that runs with the venv's
+// Python, else the venv's own, else ensurepip's.
 func (o pipOp) explain(env *Env, _ *Step) string {
-	line := "PIP_CONFIG_FILE=/dev/null " + venvPython(env) + ` "$(ls -v ./pip-*.whl | tail -n 1)/pip" install --isolated --no-index --find-links . --no-cache-dir`
+	python := venvPython(env)
+	find := `pip=; for p in $(ls -vr pip-*.whl 2>/dev/null); do ` + python + ` "./$p/pip" --version >/dev/null 2>&1 && pip=./$p/pip && break; done; ` +
+		`[ "$pip" ] || ` + python + ` -m pip --version >/dev/null 2>&1 || ` + python + ` -m ensurepip --default-pip || exit; `
+	line := find + "PIP_CONFIG_FILE=/dev/null " + python + ` ${pip:--m pip} install --isolated --no-index --find-links . --no-cache-dir`
 	for _, opt := range o.options {
 		line += " " + opt
 	}

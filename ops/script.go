@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -17,6 +16,8 @@ import (
 var (
 	//go:embed script_lock.py
 	scriptLock string
+	//go:embed script_manifest.py
+	scriptManifest string
 	//go:embed script_stage.py
 	scriptStage string
 	//go:embed script_verify.py
@@ -76,12 +77,12 @@ func Script(env *Env, list string, steps []Step) string {
 		for k, c := range s.OKCodes {
 			codes[k] = strconv.Itoa(c)
 		}
-		staging := ""
-		if s.Op == "copy" {
-			staging = fmt.Sprintf(" stage_%d", i+1)
-			fmt.Fprintf(&functions, "stage_%d() {\n%s\n}\n", i+1, s.op.(copyOp).stage(g))
+		collect := ""
+		if op, ok := s.op.(staging); ok {
+			collect = fmt.Sprintf(" stage_%d", i+1)
+			fmt.Fprintf(&functions, "stage_%d() {\n%s\n}\n", i+1, op.stage(g))
 		}
-		fmt.Fprintf(&calls, "run %s %s step_%d%s%s\n", remote.Quote(s.Name), remote.Quote(strings.Join(codes, " ")), i+1, staging, input)
+		fmt.Fprintf(&calls, "run %s %s step_%d%s%s\n", remote.Quote(s.Name), remote.Quote(strings.Join(codes, " ")), i+1, collect, input)
 	}
 	calls.WriteString("[ -z \"$from\" ] || { say \"there is no step $from\"; exit 2; }\n")
 	if !whole {
@@ -149,20 +150,12 @@ func (unmounted) MountPoint() string { return bundle.None }
 
 // lock is the command that takes the lock; the record says whose it is.
 func (g *generator) lock() string {
-	dir := g.env.Bundle.Dir()
-	mkdir := "mkdir " + remote.Quote(dir)
-	if parent := path.Dir(dir); parent != "." {
-		mkdir = "mkdir -p " + remote.Quote(parent) + " && " + mkdir
-	}
-	return overSSH(g.env.Node, mkdir) + ` || { say 'somebody holds the lock, or the node cannot be reached'; return 1; }` + "\n" +
-		remote.Quote("python3", "-c", scriptLock, g.token, g.env.Node.Name, path.Join(g.env.Dir, "deploy.ini")) + " | " +
-		overSSH(g.env.Node, "umask 077 && cat >"+remote.Quote(path.Join(dir, bundle.RecordName)))
+	return lockByHand(g.env, "a script of conc plan", g.token) + ` || { say 'somebody holds the lock, or the node cannot be reached'; return 1; }`
 }
 
 // unlock is the command that removes the bundle, if it is the script's.
 func (g *generator) unlock() string {
-	dir := g.env.Bundle.Dir()
-	return overSSH(g.env.Node, remote.Quote("grep", "-q", g.token, path.Join(dir, bundle.RecordName))+" && "+remote.Quote("rm", "-rf", dir))
+	return overSSH(g.env.Node, remote.Quote("grep", "-q", g.token, recordPath(g.env))+" && "+remote.Quote("rm", "-rf", g.env.Bundle.Dir()))
 }
 
 func (o openOp) script(g *generator, _ *Step) string {
@@ -188,38 +181,41 @@ func (o stopOp) script(g *generator, s *Step) string {
 	return remote.Quote("halt", visible(o.message), w.next(s, Result{Status: Stopped}))
 }
 
-// stage is the command that collects what is delivered, and notes its hashes.
-func (o copyOp) stage(g *generator) string {
-	line := `rm -rf "$stage/files" && mkdir -p "$stage/files"/` + remote.Quote(o.to) + " && cp -rLp --"
+// staging is the operation of a step that delivers: a script collects first what it
+// delivers, also of a step that is passed over, so that a verify step knows of it.
+type staging interface {
+	// stage is the command that fills "$stage/files" and notes the hashes.
+	stage(g *generator) string
+}
+
+// emptyStage begins a staging, and noteHashes ends it.
+func emptyStage(to string) string {
+	return `rm -rf "$stage/files" && mkdir -p "$stage/files"/` + remote.Quote(to)
+}
+
+var noteHashes = `(cd "$stage/files" && ` + remote.Quote("python3", "-X", "utf8", "-c", scriptStage) + `) >>"$stage/manifest"`
+
+// send is the command that brings what was collected to the node.
+func (g *generator) send() string {
+	return scp(g.env.Node, "-q", "-r", "-p") + ` "$stage/files/." ` + remote.Quote(remotePrefix(g.env.Node)+g.env.Bundle.Dir())
+}
+
+func (o copyOp) stage(*generator) string {
+	line := emptyStage(o.to) + " && cp -rLp --"
 	for _, glob := range o.globs {
 		line += " " + globWord(glob)
 	}
-	return line + ` "$stage/files"/` + remote.Quote(o.to) + " &&\n" +
-		`(cd "$stage/files" && ` + remote.Quote("python3", "-X", "utf8", "-c", scriptStage) + `) >>"$stage/manifest"`
+	return line + ` "$stage/files"/` + remote.Quote(o.to) + " &&\n" + noteHashes
 }
 
-func (o copyOp) script(g *generator, _ *Step) string {
-	n := g.env.Node
-	args := []string{"scp", "-q", "-r", "-p"}
-	if !n.UseSSHConfig() {
-		args = append(args, "-F", "none")
-	}
-	if n.Port() != 0 {
-		args = append(args, "-P", strconv.Itoa(n.Port()))
-	}
-	if key, err := n.Key(); err == nil && key != "" {
-		args = append(args, "-i", key)
-	}
-	if n.Jump() != "" {
-		args = append(args, "-J", n.Jump())
-	}
-	return remote.Quote(args...) + ` "$stage/files/." ` + remote.Quote(remotePrefix(n)+g.env.Bundle.Dir())
+func (o copyOp) script(g *generator, _ *Step) string { return g.send() }
+
+func (o wheelOp) stage(g *generator) string {
+	return emptyStage(o.to) + ` && d=$stage/build && rm -rf "$d" && mkdir "$d" &&` + "\n(" + o.build(g.env) + `) >&2 && cp -p "$d"/wheels/*.whl "$stage/files"/` + remote.Quote(o.to) + " &&\n" + noteHashes
 }
+
+func (o wheelOp) script(g *generator, _ *Step) string { return g.send() }
 
 func (o verifyOp) script(g *generator, _ *Step) string {
-	words := []string{"-X", "utf8", "-c", scriptVerify}
-	if o.strict {
-		words = append(words, "strict")
-	}
-	return inBundle(g.env, homeWord(g.env.Node.Python())+" "+remote.Quote(words...)) + ` <"$stage/manifest"`
+	return inBundle(g.env, o.program(g.env)) + ` <"$stage/manifest"`
 }

@@ -1,4 +1,4 @@
-"""Prints the record of a lock: TOKEN NODE DEPLOY.INI."""
-import json, os, socket, getpass, sys, time
-print(json.dumps({"token": sys.argv[1], "user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getppid(),
-  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "node": sys.argv[2], "deploy": sys.argv[3], "message": "a script of conc plan"}, indent=2))
+"""Prints the record of a lock: NODE DEPLOY.INI MESSAGE [TOKEN]."""
+import json, os, secrets, socket, getpass, sys, time
+print(json.dumps({"token": (sys.argv[4:] or [secrets.token_hex(32)])[0], "user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getppid(),
+  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "node": sys.argv[1], "deploy": sys.argv[2], "message": sys.argv[3]}, indent=2))

@@ -25,7 +25,10 @@ func (o venvOp) run(ctx context.Context, t *task) Result {
 	return t.work.call(ctx, t, "venv", map[string]any{"with_pip": o.withPip, "keep": o.keep, "clear": o.clear})
 }
 
+// explain takes what is there already as the step does: it is kept or cleared when
+// that is asked for and it is a virtual environment; else it is left, and an error.
 func (o venvOp) explain(env *Env, _ *Step) string {
+	venv := env.Node.Venv()
 	args := []string{"-m", "venv"}
 	if !o.withPip {
 		args = append(args, "--without-pip")
@@ -33,11 +36,16 @@ func (o venvOp) explain(env *Env, _ *Step) string {
 	if o.clear {
 		args = append(args, "--clear")
 	}
-	line := homeWord(env.Node.Python()) + " " + remote.Quote(append(args, env.Node.Venv())...)
-	if o.keep {
-		line = remote.Quote("test", "-x", env.Node.Venv()+"/bin/python") + " || " + line
+	create := homeWord(env.Node.Python()) + " " + remote.Quote(append(args, venv)...)
+	empty := `test -z "$(ls -A ` + remote.Quote(venv) + ` 2>/dev/null)"`
+	isVenv := remote.Quote("test", "-f", venv+"/pyvenv.cfg")
+	switch {
+	case o.keep:
+		return overSSH(env.Node, "if "+empty+"; then "+create+"; else "+isVenv+" && "+remote.Quote(venv+"/bin/python")+" -c ''; fi")
+	case o.clear:
+		return overSSH(env.Node, "{ "+empty+" || "+isVenv+"; } && "+create)
 	}
-	return overSSH(env.Node, line)
+	return overSSH(env.Node, "{ "+empty+" || { echo "+remote.Quote("there is something at "+venv+" already")+" >&2; false; }; } && "+create)
 }
 
 // needVenv refuses a step for which the node has no attribute venv.

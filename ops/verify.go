@@ -28,16 +28,21 @@ func (o verifyOp) run(ctx context.Context, t *task) Result {
 	return t.work.call(ctx, t, "verify", map[string]any{"files": files, "strict": o.strict})
 }
 
+// explain compares with the same manifest, whose lines it makes from the file here. Without
+// one there is nothing to compare with, which is an error there, too.
 func (o verifyOp) explain(env *Env, _ *Step) string {
-	list := "sha256sum *"
-	if m, err := LoadManifest(env.Bundle); err == nil && len(m) > 0 {
-		text := ""
-		for _, path := range m.Paths() {
-			text += m[path].SHA256 + "  " + path + "\n"
-		}
-		if len(text) < 4096 {
-			return remote.Quote("printf", "%s", text) + " | " + inBundle(env, "sha256sum -c")
-		}
+	lines := remote.Quote("python3", "-X", "utf8", "-c", scriptManifest, env.Bundle.ManifestFile())
+	if o.strict {
+		return lines + " | " + inBundle(env, o.program(env))
 	}
-	return inBundle(env, list)
+	return lines + " | " + inBundle(env, "sha256sum -c --quiet")
+}
+
+// program is the command on the node that compares with the lines of a manifest.
+func (o verifyOp) program(env *Env) string {
+	words := []string{"-X", "utf8", "-c", scriptVerify}
+	if o.strict {
+		words = append(words, "strict")
+	}
+	return homeWord(env.Node.Python()) + " " + remote.Quote(words...)
 }

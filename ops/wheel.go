@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/pydist"
 	"bundlefs/internal/remote"
@@ -196,13 +197,15 @@ func newestPip(folders []string) string {
 	return ""
 }
 
-func (o wheelOp) explain(env *Env, _ *Step) string {
+// build is the command that makes the wheels in "$d/wheels", of a folder $d that is there; it is
+// to run in deploy.ini's folder.
+func (o wheelOp) build(env *Env) string {
 	folders := wheelFolders(env, o.globs)
 	pip := newestPip(folders)
 	if pip == "" {
 		pip = "pip-VERSION-py3-none-any.whl"
 	}
-	line := "cd " + remote.Quote(env.Dir) + ` && d=$(mktemp -d) && python3 -m venv --without-pip "$d/venv" && PIP_CONFIG_FILE=/dev/null SOURCE_DATE_EPOCH=` + buildEpoch +
+	line := `umask 022 && python3 -m venv --without-pip "$d/venv" && PIP_CONFIG_FILE=/dev/null PYTHONHASHSEED=0 TZ=UTC LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=` + buildEpoch +
 		` "$d/venv/bin/python" ` + remote.Quote(pip+"/pip") + " wheel --isolated --no-index --no-deps --no-cache-dir"
 	for _, dir := range folders {
 		line += " " + remote.Quote("--find-links", dir)
@@ -214,11 +217,23 @@ func (o wheelOp) explain(env *Env, _ *Step) string {
 		}
 		line += " " + globWord(glob)
 	}
+	return line + ` && chmod 644 "$d"/wheels/*.whl`
+}
+
+func (o wheelOp) explain(env *Env, _ *Step) string {
+	line := "(cd " + remote.Quote(env.Dir) + ` && d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && ` + o.build(env)
+	if env.Bundle.MountPoint() == bundle.None {
+		dir := path.Join(env.Bundle.Dir(), o.to)
+		if o.to != "" {
+			line += " && " + overSSH(env.Node, remote.Quote("mkdir", "-p", dir))
+		}
+		return line + " && " + scp(env.Node, "-p") + ` "$d"/wheels/*.whl ` + remote.Quote(remotePrefix(env.Node)+dir+"/") + ")"
+	}
 	target := path.Join(env.Bundle.MountPoint(), o.to)
 	if o.to != "" {
 		line += " && " + remote.Quote("mkdir", "-p", target)
 	}
-	return "(" + line + ` && cp "$d"/wheels/*.whl ` + remote.Quote(target) + `/ && rm -r "$d")`
+	return line + ` && cp -p "$d"/wheels/*.whl ` + remote.Quote(target) + "/)"
 }
 
 var errNoPython = errors.New("python3 is not on the PATH of this workstation")

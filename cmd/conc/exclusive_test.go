@@ -134,9 +134,11 @@ func TestAfterARestart(t *testing.T) {
 	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:look]\nlook = remote run cat notes.txt\n")
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
+	write(t, filepath.Join(mount, "notes.txt"), "old")
+	w.must(exitOK, "", "sync")
 	link.Drop()
 	write(t, filepath.Join(mount, "notes.txt"), "kept")
 	w.killMount()
@@ -146,6 +148,12 @@ func TestAfterARestart(t *testing.T) {
 	}
 	link.Reset()
 	link.Heal()
+	// Nothing runs on the node before it has what was written here.
+	for _, args := range [][]string{{"run", "node1", "look"}, {"shell", "node1", "--", "cat", "notes.txt"}} {
+		if r := w.must(exitBlocked, "conc mount node1", args...); strings.Contains(r.stdout+r.stderr, "old") {
+			t.Errorf("conc %s ran on the node as it was:\n%s%s", args[0], r.stdout, r.stderr)
+		}
+	}
 	w.must(exitOK, "is mounted on", "open", "node1")
 	w.must(exitOK, "", "sync")
 	if got := onNode(n, "notes.txt"); got != "kept" {

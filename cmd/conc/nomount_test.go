@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,8 @@ func TestDeployWithoutMount(t *testing.T) {
 	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), product(t), withoutMount+"\n[jobs:put]\nnotes = local copy notes.txt\n")
+	w := newWorkstation(t, n, n.TargetVia(link), product(t), withoutMount+
+		"\n[jobs:put]\nnotes = local copy notes.txt\n[jobs:lone]\ncopy = local copy lone*.whl\n[jobs:lacks]\nvenv = remote venv\npip = remote pip lone*.whl\n")
 	write(t, filepath.Join(w.project, "notes.txt"), "first")
 	w.must(exitOK, "open", "open", "node1")
 	w.must(exitOK, "put: OK", "run", "node1", "put")
@@ -37,6 +39,13 @@ func TestDeployWithoutMount(t *testing.T) {
 	if got := onNode(n, "notes.txt"); got != "second" {
 		t.Errorf("the node has %q", got)
 	}
+	// What is in the bundle is looked into before the node is touched.
+	bareWheel(t, w.project, "lone", "company>=2")
+	w.must(exitOK, "lone: OK", "run", "node1", "lone")
+	w.must(exitBlocked, "step pip: lone 1.0 needs company>=2, and there is none among the artifacts", "run", "node1", "lacks")
+	if _, err := os.Stat(filepath.Join(n.Home, "venvs")); !os.IsNotExist(err) {
+		t.Errorf("the node was touched: %v", err)
+	}
 	if r := w.must(exitOK, "install: OK", "install"); !strings.Contains(r.stderr, "notes | second") {
 		t.Errorf("got:\n%s", r.stderr)
 	}
@@ -51,4 +60,26 @@ func TestDeployWithoutMount(t *testing.T) {
 		t.Errorf("a folder was made for a mount: %v", err)
 	}
 	w.nothingLeft(n, "venvs")
+}
+
+// bareWheel writes a wheel with nothing but metadata.
+func bareWheel(t *testing.T, dir, name, requires string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, name+"-1.0-py3-none-any.whl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	archive := zip.NewWriter(f)
+	metadata, err := archive.Create(name + "-1.0.dist-info/METADATA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = metadata.Write([]byte("Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\nRequires-Dist: " + requires + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
