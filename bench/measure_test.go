@@ -47,6 +47,7 @@ type bench struct {
 	home    string // of the node
 	port    int    // of the link
 	config  string // ssh_config that reaches the node, as "node", over the link
+	conc    string // the program; "" unless a workload is about it
 	works   []*work
 	peers   []*peer
 	count   int // numbers folders
@@ -95,6 +96,14 @@ func measure(t *testing.T, o options) *bench {
 	if b.dir, err = filepath.EvalSymlinks(dir); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.choose(); err != nil {
+		t.Fatal(err)
+	}
+	if b.needsConc() { // before HOME is another, in which go would begin with an empty cache
+		if err := b.buildConc(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, sub := range map[string]string{"HOME": "", "XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config", "XDG_RUNTIME_DIR": "run"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, sub), 0o700); err != nil {
 			t.Fatal(err)
@@ -108,15 +117,17 @@ func measure(t *testing.T, o options) *bench {
 		}
 		t.Setenv(profileEnv, abs)
 	}
-	if err := b.choose(); err != nil {
-		t.Fatal(err)
-	}
 	if err := b.makeTrees(); err != nil {
 		t.Fatal(err)
 	}
 	b.node = testnode.Start(t)
 	b.link = testnode.NewLink(t, b.node.Addr)
 	b.config, b.port, b.home = b.node.SSHConfigVia(b.link), b.link.Port(), b.node.Home
+	if b.conc != "" {
+		if err := b.warmDeploys(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, w := range b.works {
 		for _, rtt := range o.rtts {
 			b.measureWork(w, rtt)
@@ -201,12 +212,14 @@ func (b *bench) tooSlow(w *work, p *peer, rtt time.Duration, run int) bool {
 // applies tells whether a peer can do the work.
 func (w *work) applies(b *bench, p *peer) bool {
 	switch {
+	case w.deploys != nil:
+		return w.deploys[p.name] != nil
 	case p.mount != nil:
 		return w.mounted != nil && (p.name != "rclone" || w.name != "git") // git writes into the middle of files
 	case w.with != nil:
 		return w.with(b, p, "") != nil
 	}
-	return w.push != "" || w.pull != ""
+	return p.push != nil && (w.push != "" || w.pull != "")
 }
 
 // place makes the folder for one measurement, relative to the node's home.
@@ -238,9 +251,12 @@ func (b *bench) once(w *work, p *peer) (s sample, err error) {
 	}
 	home := filepath.Join(b.home, dir)
 	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
-	if p.mount != nil {
+	switch {
+	case w.deploys != nil:
+		s, err = b.deploying(w, p, dir)
+	case p.mount != nil:
 		s, err = b.onMount(w, p, dir)
-	} else {
+	default:
 		s, err = b.copying(w, p, dir)
 	}
 	if err == nil && w.check != nil {
@@ -275,7 +291,7 @@ func (b *bench) onMount(w *work, p *peer, dir string) (s sample, err error) {
 	if err == nil {
 		err = m.memory()
 	}
-	if err == nil && w.placed != "" && w.pull != "" && p.barrier {
+	if err == nil && w.reads && p.barrier {
 		err = sameTree(b.tree(w.placed), filepath.Join(m.point, "t")) // from the kernel's cache, what was read
 	}
 	err = errors.Join(err, m.end())
