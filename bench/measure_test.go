@@ -142,16 +142,17 @@ func measure(t *testing.T, o options) *bench {
 // choose finds the workloads and peers that are asked for and installed.
 func (b *bench) choose() error {
 	known := map[string]bool{}
-	chosen := func(list []string, name string) bool {
-		known[name] = true
-		return len(list) == 0 || slices.Contains(list, name)
+	for _, w := range countedWorks(b.o.sizes) {
+		known[w.name] = true
 	}
 	for _, w := range allWorks(b.o.sizes) {
+		known[w.name] = true
 		if chosen(b.o.works, w.name) {
 			b.works = append(b.works, w)
 		}
 	}
 	for _, p := range allPeers {
+		known[p.name] = true
 		if !chosen(b.o.peers, p.name) {
 			continue
 		}
@@ -167,6 +168,11 @@ func (b *bench) choose() error {
 		}
 	}
 	return nil
+}
+
+// chosen tells whether a list names something; an empty one names all.
+func chosen(list []string, name string) bool {
+	return len(list) == 0 || slices.Contains(list, name)
 }
 
 // measureWork makes all runs of a workload at one round-trip time, the peers in turn.

@@ -107,6 +107,8 @@ var targets = []target{
 	{work: "git", rtt: 10 * ms, peer: "sshfs", most: 0.1},
 	{work: "big-in", rtt: 50 * ms, peer: "sshfs", most: 0.4}, {work: "big-in", rtt: 0, peer: "scp", most: 0.8},
 	{work: "big-read", rtt: 50 * ms, peer: "sshfs", most: 0.1}, {work: "big-read", rtt: 0, peer: "scp", most: 0.8},
+	{work: "big-read-dd", rtt: 50 * ms, peer: "sshfs", most: 0.1}, {work: "big-read-cp", rtt: 50 * ms, peer: "sshfs", most: 0.1}, {work: "big-read-mmap", rtt: 50 * ms, peer: "sshfs", most: 0.1},
+	{work: "big-random", rtt: 50 * ms, peer: "sshfs", most: 1.0 / 4},
 	{work: "deploy", rtt: 0, peer: "tar", most: 1.1}, {work: "deploy", rtt: 50 * ms, peer: "tar", most: 1.1}, {work: "deploy", rtt: 50 * ms, peer: "ansible", most: 1.0 / 8},
 	{work: "deploy-sdist", rtt: 0, peer: ours, most: 1.3, than: "deploy"}, {work: "deploy-sdist", rtt: 50 * ms, peer: ours, most: 1.3, than: "deploy"},
 }

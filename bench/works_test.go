@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ type work struct {
 // allWorks makes the workloads for trees of these sizes.
 func allWorks(s sizes) []*work {
 	small := s.folders * s.files
-	list := []*work{
+	works := []*work{
 		{name: "mount", title: "mount a folder", mounted: func(*bench, *mounted, string) error { return nil }},
 		{
 			name: "small-in", title: fmt.Sprintf("copy *small* (%d files) in, until on the node", small), trips: 9 * small / 2,
@@ -44,7 +45,7 @@ func allWorks(s sizes) []*work {
 		{name: "small-rm-cold", title: "rm -rf *small*, which was there, until gone", trips: 3 * small / 2, placed: "small", mounted: remove, check: isGone},
 		{
 			name: "small-ls", title: "ls -lR *small*, cold", trips: 2 * s.folders, placed: "small",
-			mounted: func(b *bench, _ *mounted, t string) error { return b.run(exec.Command("ls", "-lR", t)) },
+			mounted: list,
 		},
 		{
 			name: "small-read", title: "read all of *small*, cold", trips: 3 * small, placed: "small",
@@ -72,7 +73,7 @@ func allWorks(s sizes) []*work {
 	}
 	for _, n := range s.untar {
 		archive := fmt.Sprintf("archive%d", n)
-		list = append(list, &work{
+		works = append(works, &work{
 			name: fmt.Sprintf("untar-%d", n), title: fmt.Sprintf("untar %d files, until on the node", n), trips: 11 * n,
 			mounted: func(b *bench, _ *mounted, t string) error {
 				return b.run(shell(`mkdir "$2" && tar xf "$1" -C "$2"`, b.tree(archive), t))
@@ -86,7 +87,7 @@ func allWorks(s sizes) []*work {
 			check: func(b *bench, t string) error { return sameArchive(b.tree(archive), t) },
 		})
 	}
-	return append(list, deployWorks(s)...)
+	return slices.Concat(works, readWorks(s), deployWorks(s))
 }
 
 func remove(b *bench, _ *mounted, t string) error { return b.run(exec.Command("rm", "-rf", t)) }
@@ -102,6 +103,9 @@ func isGone(_ *bench, t string) error {
 func same(tree string) func(*bench, string) error {
 	return func(b *bench, t string) error { return sameTree(b.tree(tree), t) }
 }
+
+// list lists a tree.
+func list(b *bench, _ *mounted, t string) error { return b.run(exec.Command("ls", "-lR", t)) }
 
 // read reads all files of a mount, with one program, in the order of the folders.
 func read(b *bench, _ *mounted, t string) error {
