@@ -67,6 +67,8 @@ look() {
 	# Tests of steps that run as root log in as an ordinary user, who has to use it.
 	command -v sudo >/dev/null 2>&1 || lack 'sudo|sudo|sudo|sudo|sudo'
 	"$python" -c 'import docutils' 2>/dev/null || lack 'the docutils module of python3|python3-docutils|python3-docutils|python-docutils|py3-docutils'
+	# Tests of what is done without FUSE take the right to mount away.
+	command -v setpriv >/dev/null 2>&1 || lack 'setpriv|util-linux|util-linux|util-linux|setpriv'
 	# The race detector is linked by a C compiler.
 	command -v "${CC:-gcc}" >/dev/null 2>&1 || lack "${CC:-gcc}|gcc|gcc|gcc|gcc"
 	first_file /usr/include/stdlib.h || lack '/usr/include/stdlib.h|libc6-dev|glibc-devel|glibc|musl-dev'
