@@ -95,7 +95,7 @@ func (b *bench) countAll() error {
 	}
 	link.SetRTT(b.o.countRTT)
 	for _, w := range slices.Concat(b.works, countedWorks(b.o.sizes)) {
-		if !w.countable() || b.ctx.Err() != nil {
+		if !w.countable() || !chosen(b.o.works, w.name) || b.ctx.Err() != nil {
 			continue
 		}
 		c, err := b.countOne(w, tally)
@@ -108,9 +108,9 @@ func (b *bench) countAll() error {
 	return nil
 }
 
-// countable leaves out what is about data, or about another program.
+// countable leaves out what is about large data, or about another program.
 func (w *work) countable() bool {
-	return strings.HasPrefix(w.name, "small") && w.name != "small-read" || w.name == "vim" || w.name == "chmod"
+	return strings.HasPrefix(w.name, "small") || w.name == "vim" || w.name == "chmod"
 }
 
 // reach writes the ssh_config of the link to the embedded node.

@@ -47,6 +47,7 @@ type bench struct {
 	home    string // of the node
 	port    int    // of the link
 	config  string // ssh_config that reaches the node, as "node", over the link
+	conc    string // the program; "" unless a workload is about it
 	works   []*work
 	peers   []*peer
 	count   int // numbers folders
@@ -95,6 +96,14 @@ func measure(t *testing.T, o options) *bench {
 	if b.dir, err = filepath.EvalSymlinks(dir); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.choose(); err != nil {
+		t.Fatal(err)
+	}
+	if b.needsConc() { // before HOME is another, in which go would begin with an empty cache
+		if err := b.buildConc(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, sub := range map[string]string{"HOME": "", "XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config", "XDG_RUNTIME_DIR": "run"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, sub), 0o700); err != nil {
 			t.Fatal(err)
@@ -108,15 +117,17 @@ func measure(t *testing.T, o options) *bench {
 		}
 		t.Setenv(profileEnv, abs)
 	}
-	if err := b.choose(); err != nil {
-		t.Fatal(err)
-	}
 	if err := b.makeTrees(); err != nil {
 		t.Fatal(err)
 	}
 	b.node = testnode.Start(t)
 	b.link = testnode.NewLink(t, b.node.Addr)
 	b.config, b.port, b.home = b.node.SSHConfigVia(b.link), b.link.Port(), b.node.Home
+	if b.conc != "" {
+		if err := b.warmDeploys(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, w := range b.works {
 		for _, rtt := range o.rtts {
 			b.measureWork(w, rtt)
@@ -131,16 +142,17 @@ func measure(t *testing.T, o options) *bench {
 // choose finds the workloads and peers that are asked for and installed.
 func (b *bench) choose() error {
 	known := map[string]bool{}
-	chosen := func(list []string, name string) bool {
-		known[name] = true
-		return len(list) == 0 || slices.Contains(list, name)
+	for _, w := range countedWorks(b.o.sizes) {
+		known[w.name] = true
 	}
 	for _, w := range allWorks(b.o.sizes) {
+		known[w.name] = true
 		if chosen(b.o.works, w.name) {
 			b.works = append(b.works, w)
 		}
 	}
 	for _, p := range allPeers {
+		known[p.name] = true
 		if !chosen(b.o.peers, p.name) {
 			continue
 		}
@@ -156,6 +168,11 @@ func (b *bench) choose() error {
 		}
 	}
 	return nil
+}
+
+// chosen tells whether a list names something; an empty one names all.
+func chosen(list []string, name string) bool {
+	return len(list) == 0 || slices.Contains(list, name)
 }
 
 // measureWork makes all runs of a workload at one round-trip time, the peers in turn.
@@ -192,7 +209,7 @@ func (b *bench) measureWork(w *work, rtt time.Duration) {
 func (b *bench) tooSlow(w *work, p *peer, rtt time.Duration, run int) bool {
 	if run > 0 {
 		r := b.result(w.name, rtt, p.name)
-		return r != nil && r.Samples[0].Seconds > tooSlow.Seconds()
+		return r != nil && r.Samples[0].Seconds > tooSlow.Seconds() && (w.deploys == nil || p.patient)
 	}
 	expected := time.Duration(w.trips) * (rtt + time.Millisecond/2)
 	return p.patient && expected > tooSlow && !b.o.slow
@@ -201,12 +218,14 @@ func (b *bench) tooSlow(w *work, p *peer, rtt time.Duration, run int) bool {
 // applies tells whether a peer can do the work.
 func (w *work) applies(b *bench, p *peer) bool {
 	switch {
+	case w.deploys != nil:
+		return w.deploys[p.name] != nil
 	case p.mount != nil:
 		return w.mounted != nil && (p.name != "rclone" || w.name != "git") // git writes into the middle of files
 	case w.with != nil:
 		return w.with(b, p, "") != nil
 	}
-	return w.push != "" || w.pull != ""
+	return p.push != nil && (w.push != "" || w.pull != "")
 }
 
 // place makes the folder for one measurement, relative to the node's home.
@@ -238,9 +257,12 @@ func (b *bench) once(w *work, p *peer) (s sample, err error) {
 	}
 	home := filepath.Join(b.home, dir)
 	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
-	if p.mount != nil {
+	switch {
+	case w.deploys != nil:
+		s, err = b.deploying(w, p, dir)
+	case p.mount != nil:
 		s, err = b.onMount(w, p, dir)
-	} else {
+	default:
 		s, err = b.copying(w, p, dir)
 	}
 	if err == nil && w.check != nil {
@@ -275,7 +297,7 @@ func (b *bench) onMount(w *work, p *peer, dir string) (s sample, err error) {
 	if err == nil {
 		err = m.memory()
 	}
-	if err == nil && w.placed != "" && w.pull != "" && p.barrier {
+	if err == nil && w.reads && p.barrier {
 		err = sameTree(b.tree(w.placed), filepath.Join(m.point, "t")) // from the kernel's cache, what was read
 	}
 	err = errors.Join(err, m.end())

@@ -79,6 +79,8 @@ var allPeers = []*peer{
 			return exec.Command("scp", "-q", "-r", "-F", b.config, "node:"+dir+"/t", local)
 		},
 	},
+	{name: "ansible", program: "ansible-playbook", patient: true},
+	{name: "fabric", program: "fab", patient: true},
 }
 
 // shell makes a command of a script whose pipelines fail with their parts.

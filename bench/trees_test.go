@@ -20,11 +20,12 @@ type sizes struct {
 	git            int   // files of the repository
 	untar          []int // files of each archive
 	chmods         int   // of the storm
+	wheels         int   // of a deploy
 }
 
 var (
-	fullSizes = sizes{folders: 50, files: 20, big: 256 << 20, git: 2000, untar: []int{5000, 10000, 20000}, chmods: 10000}
-	tinySizes = sizes{folders: 2, files: 3, big: 1 << 20, git: 5, untar: []int{10}, chmods: 20}
+	fullSizes = sizes{folders: 50, files: 20, big: 256 << 20, git: 2000, untar: []int{5000, 10000, 20000}, chmods: 10000, wheels: 20}
+	tinySizes = sizes{folders: 2, files: 3, big: 1 << 20, git: 5, untar: []int{10}, chmods: 20, wheels: 3}
 )
 
 // filler gives the same incompressible bytes in every run.

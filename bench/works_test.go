@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,12 +21,15 @@ type work struct {
 	push, pull string                                        // the tree that a peer that copies sends or gets, "" for not for those
 	with       func(b *bench, p *peer, dir string) *exec.Cmd // another command for those, nil for none
 	check      func(b *bench, t string) error                // looks at what is on the node then
+	reads      bool                                          // all that is placed: it is compared afterwards
+
+	deploys map[string]func(b *bench, dir string) (deployment, error) // of each peer that can, for a work that is neither of mounts nor a copy
 }
 
 // allWorks makes the workloads for trees of these sizes.
 func allWorks(s sizes) []*work {
 	small := s.folders * s.files
-	list := []*work{
+	works := []*work{
 		{name: "mount", title: "mount a folder", mounted: func(*bench, *mounted, string) error { return nil }},
 		{
 			name: "small-in", title: fmt.Sprintf("copy *small* (%d files) in, until on the node", small), trips: 9 * small / 2,
@@ -41,11 +45,11 @@ func allWorks(s sizes) []*work {
 		{name: "small-rm-cold", title: "rm -rf *small*, which was there, until gone", trips: 3 * small / 2, placed: "small", mounted: remove, check: isGone},
 		{
 			name: "small-ls", title: "ls -lR *small*, cold", trips: 2 * s.folders, placed: "small",
-			mounted: func(b *bench, _ *mounted, t string) error { return b.run(exec.Command("ls", "-lR", t)) },
+			mounted: list,
 		},
 		{
 			name: "small-read", title: "read all of *small*, cold", trips: 3 * small, placed: "small",
-			mounted: read("small"), pull: "small",
+			mounted: read, pull: "small", reads: true,
 		},
 		{
 			name: "git", title: fmt.Sprintf("git clone of %d files, fsck, status, until on the node", s.git), trips: 9 * s.git / 2,
@@ -65,11 +69,11 @@ func allWorks(s sizes) []*work {
 			push:    "big",
 			check:   same("big"),
 		},
-		{name: "big-read", title: "read *big*, cold", trips: 400, placed: "big", mounted: read("big"), pull: "big"},
+		{name: "big-read", title: "read *big*, cold", trips: 400, placed: "big", mounted: read, pull: "big", reads: true},
 	}
 	for _, n := range s.untar {
 		archive := fmt.Sprintf("archive%d", n)
-		list = append(list, &work{
+		works = append(works, &work{
 			name: fmt.Sprintf("untar-%d", n), title: fmt.Sprintf("untar %d files, until on the node", n), trips: 11 * n,
 			mounted: func(b *bench, _ *mounted, t string) error {
 				return b.run(shell(`mkdir "$2" && tar xf "$1" -C "$2"`, b.tree(archive), t))
@@ -83,7 +87,7 @@ func allWorks(s sizes) []*work {
 			check: func(b *bench, t string) error { return sameArchive(b.tree(archive), t) },
 		})
 	}
-	return list
+	return slices.Concat(works, readWorks(s), deployWorks(s))
 }
 
 func remove(b *bench, _ *mounted, t string) error { return b.run(exec.Command("rm", "-rf", t)) }
@@ -100,11 +104,12 @@ func same(tree string) func(*bench, string) error {
 	return func(b *bench, t string) error { return sameTree(b.tree(tree), t) }
 }
 
+// list lists a tree.
+func list(b *bench, _ *mounted, t string) error { return b.run(exec.Command("ls", "-lR", t)) }
+
 // read reads all files of a mount, with one program, in the order of the folders.
-func read(tree string) func(*bench, *mounted, string) error {
-	return func(b *bench, _ *mounted, t string) error {
-		return b.run(shell(`find "$1" -type f -exec cat {} + >/dev/null`, t))
-	}
+func read(b *bench, _ *mounted, t string) error {
+	return b.run(shell(`find "$1" -type f -print0 | xargs -0 cat >/dev/null`, t))
 }
 
 // tree is the local path of a tree or archive.
@@ -134,6 +139,9 @@ func (b *bench) makeTrees() error {
 	if needs("git") {
 		errs = append(errs, makeSmall(b.tree("git"), (s.git+19)/20, min(20, s.git)), b.run(shell(
 			`cd "$1" && git init -q && git add . && git -c user.name=bench -c user.email=bench@example.org commit -q -m files`, b.tree("git"))))
+	}
+	if needs("deploy") {
+		errs = append(errs, makeArtifacts(b.tree("deploy"), s.wheels))
 	}
 	for _, n := range s.untar {
 		if needs(fmt.Sprintf("untar-%d", n)) {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -104,6 +105,11 @@ func deliver(ctx context.Context, t *task, list []delivery, folders []string) Re
 	err = c.all(ctx, list, folders)
 	// Also after a failure: what was copied is there.
 	err = errors.Join(err, c.manifest.save(env.Bundle))
+	if errors.Is(err, syscall.EROFS) { // so is a mount that has lost the lock, which the barrier tells
+		if lost := t.barrier(ctx); errors.Is(lost, bundle.ErrBlocked) || errors.Is(lost, bundle.ErrNotOurs) {
+			err = lost
+		}
+	}
 	if err != nil {
 		return copyResult(ctx, err)
 	}

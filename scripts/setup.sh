@@ -1,13 +1,15 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need beside Go, git and make, and makes /dev/fuse usable.
 #
-# `setup.sh bench` installs, beside that, the tools that `make bench` compares with; those that cannot be had are not measured.
+# `setup.sh demo` does so for the demo alone, which does without FUSE where that cannot be had.
+# `setup.sh bench` installs, beside all, the tools that `make bench` compares with; those that cannot be had are not measured.
 #
 # Does nothing, quickly, when nothing is missing. Where there is apt-get it installs, as root or through `sudo -n`, only the packages that
 # are missing; elsewhere it says what is missing and which package has it. It ends with 1 when something that is needed cannot be had.
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin   # sshd is there, and not on the PATH of an ordinary user
+mode=${1:-}
 python=/usr/bin/python3                      # the system's, as on a node; not what a version manager puts first on PATH
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -29,6 +31,9 @@ first_file() {
 	return 1
 }
 
+# Root mounts by itself; everybody else does with this.
+has_fusermount() { command -v fusermount3 >/dev/null 2>&1; }
+
 # What is missing: one line each, "what|Debian|Fedora|Arch|Alpine"; apt gets the Debian column.
 missing=
 lack() {
@@ -44,7 +49,7 @@ look() {
 	command -v sshd >/dev/null 2>&1 || lack 'sshd|openssh-server|openssh-server|openssh|openssh-server'
 	first_file /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/lib/ssh/sftp-server /usr/libexec/sftp-server ||
 		lack 'sftp-server|openssh-sftp-server|openssh-server|openssh|openssh-sftp-server'
-	command -v fusermount3 >/dev/null 2>&1 || lack 'fusermount3|fuse3|fuse3|fuse3|fuse3'
+	[ "$mode" = demo ] || has_fusermount || lack 'fusermount3|fuse3|fuse3|fuse3|fuse3'
 	if [ ! -x "$python" ]; then
 		lack "$python|python3|python3|python|python3"
 		lack 'the ensurepip module of python3|python3-venv|python3|python|python3'
@@ -62,6 +67,8 @@ look() {
 	# Tests of steps that run as root log in as an ordinary user, who has to use it.
 	command -v sudo >/dev/null 2>&1 || lack 'sudo|sudo|sudo|sudo|sudo'
 	"$python" -c 'import docutils' 2>/dev/null || lack 'the docutils module of python3|python3-docutils|python3-docutils|python-docutils|py3-docutils'
+	# Tests of what is done without FUSE take the right to mount away.
+	command -v setpriv >/dev/null 2>&1 || lack 'setpriv|util-linux|util-linux|util-linux|setpriv'
 	# The race detector is linked by a C compiler.
 	command -v "${CC:-gcc}" >/dev/null 2>&1 || lack "${CC:-gcc}|gcc|gcc|gcc|gcc"
 	first_file /usr/include/stdlib.h || lack '/usr/include/stdlib.h|libc6-dev|glibc-devel|glibc|musl-dev'
@@ -129,19 +136,17 @@ if [ -n "$missing" ]; then
 	fi
 fi
 
-if [ "${1:-}" = bench ]; then
+# try_missing: as install_missing, in a process of its own: a failure is no reason to stop.
+try_missing() {
+	command -v apt-get >/dev/null 2>&1 && can_be_root && (install_missing)
+}
+
+if [ "$mode" = bench ]; then
 	missing=
-	for peer in sshfs rsync rclone git; do
-		command -v "$peer" >/dev/null 2>&1 || lack "$peer|$peer|-|-|-"
+	for peer in sshfs rsync rclone git ansible-playbook:ansible-core fab:fabric; do
+		command -v "${peer%:*}" >/dev/null 2>&1 || lack "${peer%:*}|${peer#*:}|-|-|-"
 	done
-	if [ -n "$missing" ]; then
-		# In a process of its own: a failure is no reason to stop.
-		if command -v apt-get >/dev/null 2>&1 && can_be_root && (install_missing); then
-			:
-		else
-			say "not installed, and not measured: $(printf '%s' "$missing" | cut -d'|' -f1 | tr '\n' ' ')"
-		fi
-	fi
+	[ -z "$missing" ] || try_missing || say "not installed, and not measured: $(printf '%s' "$missing" | cut -d'|' -f1 | tr '\n' ' ')"
 fi
 
 # A packaged sshd that was never started as a service has no folder for its unprivileged half, and refuses to run as root without it.
@@ -154,20 +159,42 @@ fi
 fuse_opens() { (exec 3<>/dev/fuse) 2>/dev/null; }
 fuse_mode() { stat -L -c %a /dev/fuse; }
 
-if [ ! -c /dev/fuse ]; then
-	can_be_root || die 'there is no /dev/fuse: run  sudo modprobe fuse'
-	command -v modprobe >/dev/null 2>&1 && as_root modprobe fuse 2>/dev/null || :
-	[ -c /dev/fuse ] || as_root mknod -m 0666 /dev/fuse c 10 229 2>/dev/null ||
-		die 'there is no /dev/fuse and it could not be made: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
-	say 'made /dev/fuse'
+# make_fuse makes /dev/fuse usable, or says why it is not and fails.
+make_fuse() {
+	if [ ! -c /dev/fuse ]; then
+		can_be_root || { say 'there is no /dev/fuse: run  sudo modprobe fuse'; return 1; }
+		command -v modprobe >/dev/null 2>&1 && as_root modprobe fuse 2>/dev/null || :
+		[ -c /dev/fuse ] || as_root mknod -m 0666 /dev/fuse c 10 229 2>/dev/null || {
+			say 'there is no /dev/fuse and it could not be made: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
+			return 1
+		}
+		say 'made /dev/fuse'
+	fi
+	case $(fuse_mode) in
+	*[67][67][67]) ;;
+	*) # fusermount3 opens the device with the rights of the user who mounts.
+		old=$(fuse_mode)
+		can_be_root || { say "/dev/fuse is closed to ordinary users (mode $old): run  sudo chmod 0666 /dev/fuse"; return 1; }
+		as_root chmod 0666 /dev/fuse || {
+			say "/dev/fuse is closed to ordinary users (mode $old) and could not be opened to them: run  chmod 0666 /dev/fuse  on the host"
+			return 1
+		}
+		say "opened /dev/fuse to ordinary users (mode was $old, is 666)"
+		;;
+	esac
+	fuse_opens || {
+		say '/dev/fuse is there but cannot be opened: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
+		return 1
+	}
+}
+
+if [ "$mode" != demo ]; then
+	make_fuse || exit 1
+	exit 0
 fi
-case $(fuse_mode) in
-*[67][67][67]) ;;
-*) # fusermount3 opens the device with the rights of the user who mounts.
-	can_be_root || die "/dev/fuse is closed to ordinary users (mode $(fuse_mode)): run  sudo chmod 0666 /dev/fuse"
-	old=$(fuse_mode)
-	as_root chmod 0666 /dev/fuse || die "/dev/fuse is closed to ordinary users (mode $old) and could not be opened to them: run  chmod 0666 /dev/fuse  on the host"
-	say "opened /dev/fuse to ordinary users (mode was $old, is 666)"
-	;;
-esac
-fuse_opens || die '/dev/fuse is there but cannot be opened: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
+if ! has_fusermount && [ "$(id -u)" != 0 ]; then
+	missing=
+	lack 'fusermount3|fuse3|fuse3|fuse3|fuse3'
+	try_missing || say 'there is no fusermount3 (package fuse3): the demo does without a mount'
+fi
+make_fuse || say 'the demo does without a mount'

@@ -14,8 +14,9 @@ import (
 
 // The whole list of examples/classic, from lock to unlock, with real sdists of
 // setuptools, pip and a product; halted once on its way.
-func TestClassic(t *testing.T) {
-	t.Parallel()
+func TestClassic(t *testing.T) { inBothWays(t, testClassic) }
+
+func testClassic(t *testing.T, wrap []string) {
 	text, err := os.ReadFile("../../examples/classic/deploy.ini")
 	if err != nil {
 		t.Fatal(err)
@@ -34,13 +35,14 @@ func TestClassic(t *testing.T) {
 	}
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", deploy)
+	w.wrap = wrap
 	if out, err := exec.Command("/usr/bin/python3", "../../examples/classic/make_sdists.py", filepath.Join(w.project, "dist")).CombinedOutput(); err != nil {
 		t.Fatalf("make_sdists.py: %v\n%s", err, out)
 	}
 
 	halted := w.must(exitOK, "deploy: OK", "run", "node1", "deploy", "--to", "copy")
-	if len(w.mounts()) != 1 {
-		t.Errorf("mounted: %v", w.mounts())
+	if mounts := w.mounts(); len(mounts) == 1 != (wrap == nil) {
+		t.Errorf("mounted: %v", mounts)
 	}
 	rest := w.must(exitOK, "deploy: OK", "run", "node1", "deploy", "--resume")
 	var ran []string
@@ -60,4 +62,5 @@ func TestClassic(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	w.nothingLeft(n, "venvs")
+	w.toldOnce()
 }

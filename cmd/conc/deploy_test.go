@@ -54,27 +54,41 @@ func save(t *testing.T, file, text string) {
 }
 
 func TestDeploy(t *testing.T) {
-	for _, rtt := range []time.Duration{0, 50 * time.Millisecond} {
-		t.Run(rtt.String(), func(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rtt  time.Duration
+		wrap []string
+	}{{"0s", 0, nil}, {"50ms", 50 * time.Millisecond, nil}, {"no FUSE", 0, withoutFUSE()}} {
+		t.Run(c.name, func(t *testing.T) {
 			n := testnode.Start(t)
 			link := testnode.NewLink(t, n.Addr)
-			link.SetRTT(rtt)
-			w := newWorkstation(t, n, n.TargetVia(link), product(t), helloDeploy)
+			link.SetRTT(c.rtt)
+			w := newWorkstation(t, n, n.TargetVia(link), product(t), helloDeploy+putJobs)
+			w.wrap = c.wrap
 			mount := filepath.Join(w.home, "bundle-1.4.2", "node1")
 
 			w.must(exitBlocked, "conc: hint: open it first: conc open node1", "install", "node1")
-			w.must(exitOK, "is mounted on "+mount, "open", "node1", "-m", "release day")
+			opened, mounted := "is mounted on "+mount, "mounted"
+			if c.wrap != nil {
+				opened, mounted = "no FUSE here", "without a mount"
+			}
+			w.must(exitOK, opened, "open", "node1", "-m", "release day")
 			if r := w.must(exitOK, "", "nodes"); !strings.Contains(r.stdout, "open") {
 				t.Errorf("nodes:\n%s", r.stdout)
 			}
-			if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "ours") || !strings.Contains(r.stdout, "mounted") || !strings.Contains(r.stdout, "release day") {
+			if r := w.must(exitOK, "", "status"); !strings.Contains(r.stdout, "ours") || !strings.Contains(r.stdout, mounted) || !strings.Contains(r.stdout, "release day") {
 				t.Errorf("status:\n%s", r.stdout)
 			}
-			notes := filepath.Join(mount, "notes.txt")
-			save(t, notes, "first")
-			save(t, notes, "edited in the mount")
-			if got, err := os.ReadFile(notes); err != nil || string(got) != "edited in the mount" {
-				t.Errorf("read back %q, %v", got, err)
+			if c.wrap == nil {
+				notes := filepath.Join(mount, "notes.txt")
+				save(t, notes, "first")
+				save(t, notes, "edited in the mount")
+				if got, err := os.ReadFile(notes); err != nil || string(got) != "edited in the mount" {
+					t.Errorf("read back %q, %v", got, err)
+				}
+			} else {
+				w.put("notes.txt", "first")
+				w.put("notes.txt", "edited in the mount")
 			}
 			r := w.must(exitOK, "install: OK", "install")
 			if !strings.Contains(r.stderr, "notes | edited in the mount") {
@@ -91,6 +105,7 @@ func TestDeploy(t *testing.T) {
 			w.must(exitOK, "closed", "close")
 			w.nothingLeft(n, "venvs")
 			w.must(exitBlocked, "no bundle of", "close")
+			w.toldOnce()
 		})
 	}
 }

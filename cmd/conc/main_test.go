@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +91,10 @@ type workstation struct {
 	project string
 	mark    string
 	env     []string
+	wrap    []string // how a command line of conc begins, nil for with conc
+
+	mu   sync.Mutex      // guards said
+	said strings.Builder // all that conc wrote to standard error
 }
 
 // newWorkstation gives one that knows a node's key. deploy.ini is made from
@@ -186,8 +191,11 @@ func (w *workstation) command(ctx context.Context, args ...string) *exec.Cmd {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Args[0] = "conc"
+	line := append(append(slices.Clone(w.wrap), path), args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	if w.wrap == nil {
+		cmd.Args[0] = "conc"
+	}
 	cmd.Dir, cmd.Env = w.project, w.env
 	return cmd
 }
@@ -201,6 +209,9 @@ func (w *workstation) finish(cmd *exec.Cmd) result {
 	if err != nil && !errors.As(err, &exit) {
 		w.t.Fatalf("%v: %v", cmd.Args, err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said.WriteString(stderr.String())
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 

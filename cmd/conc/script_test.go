@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,30 +28,33 @@ func TestScript(t *testing.T) {
 		t.Fatal("no scripts", err)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var n *testnode.Node
-			if strings.HasPrefix(string(text), "# node\n") {
-				n = testnode.Start(t)
-			}
-			runtime, err := os.MkdirTemp("", "conc-run-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(runtime)
-			testscript.Run(t, testscript.Params{
-				Files: []string{file},
-				Setup: func(env *testscript.Env) error { return setupScript(env, n, runtime) },
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits": exits, "expand": expand,
-				},
-				RequireExplicitExec: true,
-			})
-		})
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runScript(t, file, nil) })
 	}
+}
+
+// runScript runs a script, in which a command line that begins with conc goes on behind wrap.
+func runScript(t *testing.T, file string, wrap []string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n *testnode.Node
+	if strings.HasPrefix(string(text), "# node\n") {
+		n = testnode.Start(t)
+	}
+	runtime, err := os.MkdirTemp("", "conc-run-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(runtime)
+	testscript.Run(t, testscript.Params{
+		Files: []string{file},
+		Setup: func(env *testscript.Env) error { return setupScript(env, n, runtime) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": func(ts *testscript.TestScript, neg bool, args []string) { exits(ts, neg, args, wrap) }, "expand": expand,
+		},
+		RequireExplicitExec: true,
+	})
 }
 
 func setupScript(env *testscript.Env, n *testnode.Node, runtime string) error {
@@ -73,7 +77,7 @@ func setupScript(env *testscript.Env, n *testnode.Node, runtime string) error {
 	return errors.Join(os.MkdirAll(filepath.Join(home, ".ssh"), 0o700), os.WriteFile(filepath.Join(home, ".ssh", "config"), []byte(config), 0o600))
 }
 
-func exits(ts *testscript.TestScript, neg bool, args []string) {
+func exits(ts *testscript.TestScript, neg bool, args, wrap []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND…")
 	}
@@ -81,7 +85,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	code := 0
 	var exit *exec.ExitError
-	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+	line := args[1:]
+	if line[0] == "conc" {
+		line = append(slices.Clone(wrap), line...)
+	}
+	if err := ts.Exec(line[0], line[1:]...); errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%v", err)
