@@ -52,8 +52,12 @@ func (x *Exclusive) Open(ctx context.Context, ino Ino, flags uint32) (Opened, er
 	if err == nil && flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		err = x.writable()
 	}
-	if err == nil && n.isDir() {
+	switch {
+	case err != nil:
+	case n.isDir():
 		err = syscall.EISDIR
+	case n.dead() && n.opens == 0:
+		err = syscall.ESTALE // its name was given up, or is gone on the node: the kernel looks again
 	}
 	if err != nil {
 		return Opened{}, &Error{"open", "", err}

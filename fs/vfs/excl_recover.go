@@ -40,6 +40,7 @@ func (x *Exclusive) recover() error {
 		return fmt.Errorf("read the spool %s: %w", x.o.Spool, err)
 	}
 	for _, v := range r.doubts {
+		v.seq = x.nextSeq()
 		v.d.doubts++
 		if v.from != nil {
 			v.from.doubts++
