@@ -146,7 +146,9 @@ func (x *Exclusive) learn(dir *xnode, name string, a Attr, since uint64) {
 	parted := n != nil && len(n.places) > 1 && n.w == nil && n.storing == 0 && n.sentAs <= since && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime))
 	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask || parted {
 		x.vanished(d)
-		d, n = x.at(dir, name), nil
+		if d, n = x.at(dir, name), nil; d.local != nil {
+			return // what is in the way of it is kept there, too: the node refuses ours
+		}
 	}
 	if n == nil {
 		n = x.newNode(a)
