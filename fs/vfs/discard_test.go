@@ -131,6 +131,7 @@ func TestDiscardSurvives(t *testing.T) {
 		}, []string{"d"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			c := newClosing(t)
 			put(t, c.tree, "d/a", []byte("precious"))
 			put(t, c.tree, "d/b", []byte("valued"))
