@@ -118,8 +118,6 @@ func TestVanished(t *testing.T) {
 // barrier that begins then returns when that name is gone from the node.
 func TestBarrierWaitsForHidden(t *testing.T) {
 	w, x, tree := newWatched(t)
-	put(t, tree, "f", []byte("first"))
-	synced(t, x)
 	opened, removing := make(chan string, 1), make(chan bool)
 	opens, removes := make(chan bool), make(chan bool)
 	w.watch(func(q node.Request) {
@@ -132,10 +130,12 @@ func TestBarrierWaitsForHidden(t *testing.T) {
 			<-removes
 		}
 	})
-	put(t, tree, "f.new", []byte("second"))
+	release := vfs.Hold(x)
+	put(t, tree, "f.new", []byte("content"))
 	if err := tree.Rename("f.new", "f", false); err != nil {
 		t.Fatal(err)
 	}
+	release()
 	if p := <-opened; filepath.Base(p)[0] != '.' {
 		t.Fatalf("%s is not hidden", p)
 	}
