@@ -3,7 +3,6 @@ package vfs
 import (
 	"context"
 	"errors"
-	"os"
 	"syscall"
 	"time"
 )
@@ -91,9 +90,6 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 			switch p.from {
 			case fromSpool:
 				err = x.readLocal(n, part, p.Off)
-				if errors.Is(err, os.ErrNotExist) {
-					err = errMoved // forgotten meanwhile: the node has it
-				}
 			case fromNode:
 				var local bool
 				local, err = x.readNode(ctx, n, part, p.Off)
@@ -110,6 +106,9 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 			return len(dest), nil
 		}
 		x.mu.Lock()
+		if err == errMoved && ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		if err != errMoved {
 			defer x.mu.Unlock()
 			return 0, &Error{"read", n.name(), err}

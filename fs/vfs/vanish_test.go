@@ -150,6 +150,7 @@ func TestBarrierWaitsForHidden(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Errorf("the barrier returned before the hidden name was removed: %v", err)
+		done <- err
 	case <-time.After(200 * time.Millisecond):
 	}
 	close(removes)
