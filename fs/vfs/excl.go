@@ -297,7 +297,7 @@ func (x *Exclusive) Close() error {
 	x.tasks.Wait()
 	err := x.fetched.close()
 	x.mu.Lock()
-	clean := x.marks.n == 0 && len(x.refused) == 0
+	clean := x.marks.n == 0 && len(x.refused) == 0 && len(x.doubts) == 0
 	x.mu.Unlock()
 	if clean {
 		return errors.Join(err, x.spool.Destroy())

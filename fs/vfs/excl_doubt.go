@@ -22,6 +22,7 @@ type doubt struct {
 	from *dentry // of actRename
 	n    *xnode  // nil where a name is removed
 	typ  uint32  // of n
+	seq  uint64  // the oldest change that it is of
 }
 
 // intend writes to the journal what the node is about to be asked for; mu is held.
@@ -47,7 +48,7 @@ func (x *Exclusive) doubted(a *action) {
 	if !a.intended || a.d == nil || a.d.remote == a.n {
 		return
 	}
-	v := &doubt{kind: a.kind, d: a.d, n: a.n, typ: a.typ}
+	v := &doubt{kind: a.kind, d: a.d, n: a.n, typ: a.typ, seq: a.since()}
 	a.d.doubts++
 	if a.kind == actRename {
 		v.from = a.from
@@ -263,7 +264,7 @@ func (x *Exclusive) cleared(v *doubt, done bool) {
 	if v.from != nil {
 		v.from.doubts--
 	}
-	a := &action{kind: v.kind, d: v.d, from: v.from, n: v.n, typ: v.typ, intended: true}
+	a := &action{kind: v.kind, d: v.d, from: v.from, n: v.n, typ: v.typ, seq: v.seq, intended: true}
 	if done && v.makesSense() {
 		x.placed(a)
 	} else {
@@ -275,7 +276,7 @@ func (x *Exclusive) cleared(v *doubt, done bool) {
 		case d.w != nil:
 			x.queue(d.w)
 		case d.local != d.remote && !(isAside(d.name) && d.remote != nil && d.remote.opens > 0):
-			x.ensureWork(d)
+			x.ensureWorkOf(d, v.seq)
 		default:
 			x.tidy(d)
 		}

@@ -3,7 +3,6 @@ package vfs
 import (
 	"context"
 	"errors"
-	"os"
 	"syscall"
 	"time"
 )
@@ -52,8 +51,12 @@ func (x *Exclusive) Open(ctx context.Context, ino Ino, flags uint32) (Opened, er
 	if err == nil && flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		err = x.writable()
 	}
-	if err == nil && n.isDir() {
+	switch {
+	case err != nil:
+	case n.isDir():
 		err = syscall.EISDIR
+	case n.dead() && n.opens == 0:
+		err = syscall.ESTALE // its name was given up, or is gone on the node: the kernel looks again
 	}
 	if err != nil {
 		return Opened{}, &Error{"open", "", err}
@@ -87,9 +90,6 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 			switch p.from {
 			case fromSpool:
 				err = x.readLocal(n, part, p.Off)
-				if errors.Is(err, os.ErrNotExist) {
-					err = errMoved // forgotten meanwhile: the node has it
-				}
 			case fromNode:
 				var local bool
 				local, err = x.readNode(ctx, n, part, p.Off)
@@ -106,6 +106,9 @@ func (x *Exclusive) Read(ctx context.Context, h Handle, dest []byte, off int64) 
 			return len(dest), nil
 		}
 		x.mu.Lock()
+		if err == errMoved && ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		if err != errMoved {
 			defer x.mu.Unlock()
 			return 0, &Error{"read", n.name(), err}

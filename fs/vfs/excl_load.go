@@ -115,6 +115,10 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.doubts > 0 || d.local != d.remote) {
 			continue
 		}
+		if isParked(name) {
+			x.log.Warn("a mount that was given up has left this: whoever misses it gives it another name", "folder", n.name(), "name", name)
+			continue
+		}
 		if isAside(name) {
 			// Left there by a mount that was killed.
 			d := x.at(n, name)
@@ -129,6 +133,7 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 			x.vanished(d)
 		}
 	}
+	x.payVanished()
 	n.complete, n.stale = true, false
 }
 
@@ -141,7 +146,9 @@ func (x *Exclusive) learn(dir *xnode, name string, a Attr, since uint64) {
 	parted := n != nil && len(n.places) > 1 && n.w == nil && n.storing == 0 && n.sentAs <= since && (a.Size != n.attr.Size || wireTime(a.Mtime) != wireTime(n.attr.Mtime))
 	if n != nil && n.attr.Mode&TypeMask != a.Mode&TypeMask || parted {
 		x.vanished(d)
-		d, n = x.at(dir, name), nil
+		if d, n = x.at(dir, name), nil; d.local != nil {
+			return // what is in the way of it is kept there, too: the node refuses ours
+		}
 	}
 	if n == nil {
 		n = x.newNode(a)
@@ -171,20 +178,6 @@ func (x *Exclusive) learnAttr(n *xnode, a Attr, since uint64) {
 	a.Ino = n.ino
 	n.learnt = n.learnt || a != n.attr
 	n.attr = a
-}
-
-// vanished takes away what the node does not have any more, with all below; mu is held.
-func (x *Exclusive) vanished(d *dentry) {
-	if n := d.local; n != nil && n.isDir() {
-		for _, c := range n.children {
-			if c.w == nil {
-				x.vanished(c)
-			}
-		}
-	}
-	x.setLocal(d, nil)
-	x.setRemote(d, nil)
-	x.tidy(d)
 }
 
 // refresh asks the node for the attributes of an inode that may have changed there.
@@ -223,12 +216,7 @@ func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
 // sent stays. It is called after something has worked on the folder on the node.
 func (x *Exclusive) Drop() {
 	x.mu.Lock()
-	type entry struct {
-		parent Ino
-		name   string
-	}
-	var inodes []Ino
-	var entries []entry
+	var told stale
 	for _, n := range x.nodes {
 		if n.isDir() && len(n.places) > 0 || n.ino == RootIno {
 			n.complete = false
@@ -241,25 +229,16 @@ func (x *Exclusive) Drop() {
 			}
 		}
 		if n.uses > 0 {
-			inodes = append(inodes, n.ino)
+			told.inodes = append(told.inodes, n.ino)
 			for _, d := range n.links {
-				entries = append(entries, entry{d.parent.ino, d.name})
+				told.names = append(told.names, staleName{d.parent.ino, d.name})
 			}
 		}
 	}
 	x.root.stale = false
 	notify := x.notifier
 	x.mu.Unlock()
-	if notify == nil {
-		return
-	}
-	// The kernel is told without a lock held: it may be waiting for an answer of ours.
-	for _, e := range entries {
-		notify.InvalidateEntry(e.parent, e.name)
-	}
-	for _, ino := range inodes {
-		notify.InvalidateInode(ino)
-	}
+	told.tell(notify)
 }
 
 // statPath asks for the attributes of a path.

@@ -294,14 +294,20 @@ func (x *Exclusive) pathOf(d *dentry) (string, bool) {
 	return path.Join(dir, d.name), ok
 }
 
-// localPath is the path of a name in the mount, for messages; mu is held.
+// localPath is the path of a name in the mount, for messages; a folder that was
+// removed here has the name that it has on the node. mu is held.
 func (x *Exclusive) localPath(d *dentry) string {
 	p := d.name
-	for n := d.parent; n.ino != RootIno; n = n.links[0].parent {
-		if len(n.links) == 0 {
+	for n := d.parent; n.ino != RootIno; {
+		names := n.links
+		if len(names) == 0 {
+			names = n.places
+		}
+		if len(names) == 0 {
 			return "(removed)/" + p
 		}
-		p = path.Join(n.links[0].name, p)
+		p = path.Join(names[0].name, p)
+		n = names[0].parent
 	}
 	return p
 }

@@ -40,6 +40,7 @@ func (x *Exclusive) recover() error {
 		return fmt.Errorf("read the spool %s: %w", x.o.Spool, err)
 	}
 	for _, v := range r.doubts {
+		v.seq = x.nextSeq()
 		v.d.doubts++
 		if v.from != nil {
 			v.from.doubts++
@@ -346,6 +347,9 @@ func (x *Exclusive) replayContent(n *xnode, r *record, done bool) error {
 func (x *Exclusive) resume(n *xnode) {
 	if n.isDir() && n.ino != RootIno {
 		n.complete = len(n.places) == 0 // else somebody may have worked in it on the node
+		if len(n.places) == 0 && len(n.links) > 0 {
+			n.send |= sendMode | sendTimes // it is made, perhaps again
+		}
 	}
 	for _, d := range slices.Concat(n.links, n.places) {
 		x.ensureWork(d)

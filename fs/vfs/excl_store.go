@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -116,14 +117,35 @@ func (x *Exclusive) memWrite(d *content, data []byte, off int64) {
 	x.memBytes += int64(cap(d.mem) - before)
 }
 
-// readLocal reads bytes that are local, from memory or the spool.
+// spoolError is the error of what the spool should hold and does not: this workstation
+// has lost it, and neither the link nor the node is to blame.
+type spoolError struct{ err error }
+
+func (e *spoolError) Error() string { return "read the spool: " + e.err.Error() }
+
+func (e *spoolError) Unwrap() error { return syscall.EIO }
+
+// readLocal reads bytes that are local, from memory or the spool. The error is errMoved
+// if they are not local any more, and a *spoolError if they should be.
 func (x *Exclusive) readLocal(n *xnode, dest []byte, off int64) error {
-	x.mu.Lock()
-	if d := n.data; d != nil && d.mem != nil {
-		defer x.mu.Unlock()
-		copy(dest, d.mem[min(off, int64(len(d.mem))):])
-		return nil
+	for again := false; ; again = true {
+		x.mu.Lock()
+		d := n.data
+		if d != nil && d.mem != nil {
+			defer x.mu.Unlock()
+			copy(dest, d.mem[min(off, int64(len(d.mem))):])
+			return nil
+		}
+		local := d != nil && d.spooled && d.local.Covers(off, off+int64(len(dest)))
+		x.mu.Unlock()
+		err := x.spool.ReadAt(uint64(n.ino), dest, off)
+		switch {
+		case err == nil:
+			return nil
+		case !local:
+			return errMoved
+		case again: // else it may have been removed and written again at this moment
+			return &spoolError{err}
+		}
 	}
-	x.mu.Unlock()
-	return x.spool.ReadAt(uint64(n.ino), dest, off)
 }

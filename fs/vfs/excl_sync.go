@@ -55,7 +55,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 	}
 	upTo := x.seq
 	var told time.Time
-	for x.marks.first != nil && x.marks.first.seq <= upTo {
+	for x.marks.first != nil && x.marks.first.seq <= upTo || x.inDoubt(upTo) {
 		if x.fence != nil {
 			return &Error{"sync", x.rootDir, x.writable()}
 		}
@@ -80,6 +80,12 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		x.mu.Lock()
 	}
 	return x.refusals()
+}
+
+// inDoubt reports whether it is not known of some change up to upTo whether the node has
+// made it: there may be something to be taken away again. mu is held.
+func (x *Exclusive) inDoubt(upTo uint64) bool {
+	return slices.ContainsFunc(x.doubts, func(v *doubt) bool { return v.seq <= upTo })
 }
 
 // refusedWorks are the works that the node refuses, in no order; mu is held.
@@ -241,86 +247,4 @@ func (x *Exclusive) Retry() {
 	for _, w := range x.refusedWorks() {
 		x.retry(w)
 	}
-}
-
-// Discard gives up the refused changes of the file or folder at path, relative to
-// the root, and of all below it: there is again what the node has. It returns how
-// many changes there were.
-func (x *Exclusive) Discard(path string) (int, error) {
-	x.mu.Lock()
-	path = strings.Trim(path, "/")
-	count := 0
-	var again []*xnode
-	for _, w := range x.refusedWorks() {
-		p := x.pathOfWork(w)
-		if p != path && path != "" && path != "." && !strings.HasPrefix(p, path+"/") {
-			continue
-		}
-		count++
-		again = append(again, x.discard(w)...)
-	}
-	notify := x.notifier
-	x.mu.Unlock()
-	if count == 0 {
-		return 0, &Error{"discard", path, syscall.ENOENT}
-	}
-	if notify != nil {
-		for _, n := range again {
-			notify.InvalidateInode(n.ino)
-		}
-	}
-	return count, nil
-}
-
-// discard gives up one refused work and returns the inodes whose content or
-// children are not what they were; mu is held.
-func (x *Exclusive) discard(w *work) []*xnode {
-	if w.n != nil {
-		n := w.n
-		n.send = 0
-		x.settle(w)
-		if len(n.places) > 0 && n.isFile() {
-			x.dropData(n)
-		}
-		n.stale = true
-		x.note(n.places, &record{Kind: recSent, Ino: n.ino, Seq: x.seq})
-		return []*xnode{n}
-	}
-	d := w.d
-	mine, theirs := d.local, d.remote
-	// What is below a folder that never came to be goes with it.
-	if mine != nil && mine.isDir() && len(mine.places) == 0 {
-		for _, c := range mine.children {
-			if c.w != nil {
-				x.discard(c.w)
-			}
-		}
-	}
-	x.note([]*dentry{d}, &record{Kind: recUnlink, Seq: x.nextSeq(), Parent: d.parent.ino, Name: d.name})
-	if theirs != nil {
-		x.note(nil, &record{Kind: recLink, Seq: x.nextSeq(), Ino: theirs.ino, Parent: d.parent.ino, Name: d.name})
-	}
-	x.setLocal(d, theirs)
-	if mine != nil {
-		for _, p := range mine.places { // it was to be moved here: it stays where it is
-			if p.local != nil || isAside(p.name) { // another has the name by now
-				continue
-			}
-			x.setLocal(p, mine)
-			if p.w != nil {
-				x.settle(p.w)
-			}
-		}
-		x.abandoned(mine, x.nextSeq())
-		if mine.dead() {
-			x.nothingDirty(mine)
-		}
-		if mine.w != nil && mine.dead() {
-			mine.send = 0
-			x.settle(mine.w)
-		}
-	}
-	x.settle(w)
-	d.parent.touch()
-	return []*xnode{d.parent}
 }

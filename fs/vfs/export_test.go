@@ -76,3 +76,15 @@ func Unread(x *Exclusive) int64 {
 	defer x.reading.mu.Unlock()
 	return x.reading.used
 }
+
+// Hold keeps anything from being sent until release is called; the journal is short.
+func Hold(x *Exclusive) (release func()) {
+	set := func(quiet bool) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.quiet = quiet
+		x.changed.Broadcast()
+	}
+	set(true)
+	return func() { set(false) }
+}

@@ -94,7 +94,7 @@ func synced(t *testing.T, x *vfs.Exclusive) {
 	}
 }
 
-func put(t *testing.T, tree contract.Tree, name string, content []byte) {
+func put(t testing.TB, tree contract.Tree, name string, content []byte) {
 	t.Helper()
 	f, err := tree.Open(name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC, 0o644)
 	if err != nil {

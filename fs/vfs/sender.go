@@ -227,7 +227,7 @@ func (x *Exclusive) placed(a *action) {
 	if n := a.n; n != nil && n.dead() { // removed here meanwhile
 		for _, p := range n.places {
 			if n.opens == 0 || !isAside(p.name) {
-				x.ensureWork(p)
+				x.ensureWorkOf(p, a.since())
 			}
 		}
 	}

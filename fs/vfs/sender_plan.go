@@ -31,6 +31,7 @@ type action struct {
 	gone *xnode // who had the name d before
 	typ  uint32 // of n, as in Attr.Mode
 
+	seq    uint64 // of an action without a work: as since
 	target string // of n, if it is a symbolic link
 	held   []*gate
 
@@ -74,6 +75,14 @@ func (x *Exclusive) plan(w *work) *action {
 	}
 	w.begin()
 	return a
+}
+
+// since is the oldest change that the action is for.
+func (a *action) since() uint64 {
+	if a.w != nil && a.w.flying != nil {
+		return a.w.flying.seq
+	}
+	return a.seq
 }
 
 // gates are what the action must have for itself.
@@ -153,9 +162,10 @@ func (x *Exclusive) planName(w *work, d *dentry) *action {
 // moment.
 func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free bool) {
 	if to := had.home(); !had.dead() && len(had.places) == 1 && to != nil {
+		x.ensureWork(to)
 		if inRing(w, to.w) {
 			// Names change places: one steps aside, to where nothing is moved or removed.
-			return &action{kind: actRename, w: w, d: x.aside(x.root, had), from: d, n: had}, false
+			return &action{kind: actRename, w: w, d: x.parked(had), from: d, n: had}, false
 		}
 		x.waitFor(w, to.w) // its new name
 		return nil, false
@@ -166,10 +176,10 @@ func (x *Exclusive) planVacate(w *work, d *dentry, had *xnode) (a *action, free 
 			switch {
 			case c.gate.busy: // on its way in or out
 				c.gate.wait(w)
-			case c.remote != nil:
+			case c.remote != nil && c.local != c.remote:
 				x.ensureWork(c)
 				x.waitFor(w, c.w)
-			default:
+			default: // what somebody has put there on the node keeps the folder
 				continue
 			}
 			return nil, false
@@ -220,11 +230,23 @@ func (x *Exclusive) aside(dir *xnode, n *xnode) *dentry {
 	return x.at(dir, fmt.Sprintf("%s%d-%d", asidePrefix, n.ino, x.nextSeq()))
 }
 
+// parked is a free hidden name for n, which the node had before.
+func (x *Exclusive) parked(n *xnode) *dentry {
+	return x.at(x.root, fmt.Sprintf("%s%d-%d", parkedPrefix, n.ino, x.nextSeq()))
+}
+
 // asidePrefix begins the names under which files are put together, or wait for
-// their last reader; listings leave them out.
-const asidePrefix = ".bundlefs~"
+// their last reader; listings leave them out. parkedPrefix begins those of files and
+// folders that wait for their new name to become free: what has such a name may be
+// nowhere else.
+const (
+	asidePrefix  = ".bundlefs~"
+	parkedPrefix = asidePrefix + "kept-"
+)
 
 func isAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
+
+func isParked(name string) bool { return strings.HasPrefix(name, parkedPrefix) }
 
 // planMoveFolder moves a folder, once it is not to be moved into itself.
 func (x *Exclusive) planMoveFolder(w *work, d *dentry, n *xnode) *action {
@@ -334,5 +356,13 @@ func (x *Exclusive) planNode(w *work, n *xnode) *action {
 func (x *Exclusive) ensureWork(d *dentry) {
 	if d.w == nil && d.local != d.remote {
 		x.changedName(d, x.nextSeq())
+	}
+}
+
+// ensureWorkOf does so for what has come of the change seq: barriers that wait for that
+// wait for this. mu is held.
+func (x *Exclusive) ensureWorkOf(d *dentry, seq uint64) {
+	if d.w == nil && d.local != d.remote {
+		x.changedName(d, seq)
 	}
 }
