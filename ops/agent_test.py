@@ -145,7 +145,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_audit agent_python agent_process base64 conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
+        allowed = set("""agent agent_audit agent_python agent_process base64 collections conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
             struct subprocess sys sysconfig tarfile tempfile termios threading time traceback types unittest zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):

@@ -1,12 +1,64 @@
 """The step pip on the node."""
+import collections
 import os
 import re
+import time
 
 import agent
 
 
+MAX_HELD = 256 << 10  # characters of pip's output that are kept for when it fails
+
+
+class Held:
+    """What pip writes: shown when it fails. Meanwhile its last line is shown as progress."""
+
+    def __init__(self, task):
+        self.task, self.real = task, task.send
+        self.frames, self.size, self.dropped = collections.deque(), 0, False
+
+    def send(self, **frame):
+        if "lines" not in frame:
+            self.real(**frame)
+            return
+        self.frames.append(frame)
+        self.size += sum(map(len, frame["lines"]))
+        while self.size > MAX_HELD and len(self.frames) > 1:
+            self.size -= sum(map(len, self.frames.popleft()["lines"]))
+            self.dropped = True
+        last = frame["lines"][-1].strip()
+        now = time.monotonic()
+        if last and now - self.task.reported > 0.1:
+            self.task.reported = now
+            self.real(progress={"what": "pip", "done": 0, "total": 1, "unit": "runs", "note": last[:60]})
+
+    def show(self):
+        if self.dropped:
+            self.real(fd=1, lines=["(what pip wrote before is left out)"])
+        for frame in self.frames:
+            self.real(**frame)
+
+
 @agent.step("pip")
 def op_pip(task):
+    """One run of pip; its output is shown when it fails, or when that is asked for."""
+    if task.request.get("verbose"):
+        return install(task)
+    held = Held(task)
+    task.send = held.send  # hides the method
+    try:
+        end = install(task)
+        if end["status"] != "OK":
+            held.show()
+        return end
+    except BaseException:
+        held.show()
+        raise
+    finally:
+        del task.send
+
+
+def install(task):
     """One run of pip for all, out of the pip wheel in the bundle, never the internet."""
     bundle, python = task.bundle(), task.python()
     targets = []
@@ -49,8 +101,16 @@ def op_pip(task):
                 halt.end["message"] = "pip: " + kept["error"]
             halt.end["hint"] = pip_hint(kept["text"])
         raise
-    end["message"] = kept["installed"] or "nothing to install: all is there already"
+    end["message"] = summary(kept["installed"])
     return end
+
+
+def summary(said):
+    """pip's last line in short; it names what others need first."""
+    names = said.split()[2:]
+    if not names:
+        return "nothing to install: all is there already"
+    return "installed %s" % names[-1] + (" and %d more" % (len(names) - 1) if len(names) > 1 else "")
 
 
 def pip_hint(text):

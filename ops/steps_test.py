@@ -10,6 +10,7 @@ import zipfile
 from agent_test import AgentCase, agent, until  # which makes the modules found
 
 import step_pip
+import step_sudo
 
 
 class Untar(AgentCase):
@@ -190,6 +191,64 @@ class Venv(AgentCase):
             self.assertTrue(os.path.exists(marker))
             self.assertEqual(self.agent.call("setup", bundle="bundle", venv="v/w", glob="x")[1]["status"], "BLOCKED")
             self.assertEqual(self.venv()["status"], "OK")
+
+
+class SudoReasons(unittest.TestCase):
+    def test_texts(self):
+        expired, not_allowed, wrong, terminal, broken = [entry[1] for entry in step_sudo.REASONS]
+        for said, message in (
+                ("ann is not in the sudoers file.  This incident will be reported.", not_allowed),
+                ("ann is not in the sudoers file.", not_allowed),
+                ("Sorry, user ann may not run sudo on node1.", not_allowed),
+                ("Sorry, user ann is not allowed to execute '/usr/bin/id' as root on node1.", not_allowed),
+                ("sudo-rs: I'm sorry ann. I'm afraid I can't do that", not_allowed),
+                ("sudo: ann is not allowed to run sudo on node1.", not_allowed),
+                ("Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt", wrong),
+                ("Sorry, try again.\nsudo: 3 incorrect password attempts", wrong),
+                ("sudo-rs: Authentication failed, try again.\nsudo-rs: Maximum 3 incorrect authentication attempts", wrong),
+                ("sudo: sorry, you must have a tty to run sudo", terminal),
+                ("sudo: a terminal is required to read the password; either use the -S option to read from standard input or configure an askpass helper", terminal),
+                ("sudo: no tty present and no askpass program specified", terminal),
+                ("sudo: Account or password is expired, reset your password and try again", expired),
+                ("sudo: account validation failure, is your account locked?", expired),
+                ("sudo: Password expired, contact your system administrator", expired),
+                ("sudo: Account expired or PAM config lacks an \"account\" section for sudo, contact your system administrator", expired),
+                ("sudo-rs: Account validation failure, is your account locked?", expired),
+                ("sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", broken),
+                ("sudo: effective uid is not 0, is /usr/bin/sudo on a file system with the 'nosuid' option set or an NFS file system without root privileges?", broken),
+                ("sudo: The \"no new privileges\" flag is set, which prevents sudo from running as root.", broken),
+        ):
+            with self.subTest(said):
+                self.assertEqual((step_sudo.reason(said) or ("nothing",))[0], message)
+        self.assertIsNone(step_sudo.reason("sudo: unable to resolve host node1: Name or service not known"))
+
+
+class PipSummary(unittest.TestCase):
+    def test_one_line(self):
+        for said, summary in (
+                ("", "nothing to install: all is there already"),
+                ("Successfully installed hello-1.4.2", "installed hello-1.4.2"),
+                ("Successfully installed a-1 b-2 c-3 hello-1.4.2", "installed hello-1.4.2 and 3 more")):
+            self.assertEqual(step_pip.summary(said), summary)
+
+    def test_held(self):
+        class Task:
+            reported = 0.0
+            sent = []
+
+            def send(self, **frame):
+                self.sent.append(frame)
+
+        held = step_pip.Held(Task())
+        for i in range(100):
+            held.send(fd=1, lines=["%d" % i + "x" * (step_pip.MAX_HELD // 10)])
+        held.send(status="OK")
+        self.assertLessEqual(held.size, step_pip.MAX_HELD)
+        self.assertFalse([frame for frame in Task.sent if "lines" in frame])
+        self.assertIn({"status": "OK"}, Task.sent)
+        held.show()
+        self.assertIn("left out", Task.sent[-len(held.frames) - 1]["lines"][0])
+        self.assertTrue(Task.sent[-1]["lines"][0].startswith("99x"))
 
 
 class PipHints(unittest.TestCase):
