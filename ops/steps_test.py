@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import tarfile
 import unittest
 import zipfile
@@ -249,6 +250,52 @@ class PipSummary(unittest.TestCase):
         held.show()
         self.assertIn("left out", Task.sent[-len(held.frames) - 1]["lines"][0])
         self.assertTrue(Task.sent[-1]["lines"][0].startswith("99x"))
+
+
+class PipForThisPython(AgentCase):
+    def pip(self, version, needs, program="import sys; sys.exit('ERROR: this is pip VERSION')"):
+        with zipfile.ZipFile(os.path.join(self.bundle, "pip-%s-py3-none-any.whl" % version), "w") as archive:
+            text = "Metadata-Version: 2.1\nName: pip\nVersion: %s\n" % version
+            archive.writestr("pip-%s.dist-info/METADATA" % version, text + ("Requires-Python: %s\n" % needs if needs else "") + "\nRequires-Python: <1\n")
+            archive.writestr("pip/__main__.py", program.replace("VERSION", version))
+
+    def run_pip(self, version=None):
+        venv = os.path.join(self.home, "v")
+        if not os.path.exists(venv):
+            os.makedirs(os.path.join(venv, "bin"))
+            os.symlink(sys.executable, os.path.join(venv, "bin", "python"))
+        if version:
+            with open(os.path.join(venv, "pyvenv.cfg"), "w") as f:
+                f.write("home = /usr/bin\nversion = %s\n" % version)
+        return self.agent.call("pip", bundle="bundle", venv="v", targets=[["requirement", "x"]])
+
+    def test_newest_that_fits(self):
+        self.pip("21.3.1", ">=3.6")
+        self.pip("24.0", ">=3.7")
+        self.pip("100.1", ">=3.9")
+        for version, chosen in (("3.6.9", "21.3.1"), ("3.7.3", "24.0"), ("3.9.0", "100.1"), ("3.13.1", "100.1")):
+            self.assertEqual(self.run_pip(version)[1]["message"], "pip: this is pip " + chosen)
+
+    def test_none_fits(self):
+        self.pip("24.0", ">=3.7")
+        self.pip("25.1", "!=3.7.*,>=3.9")
+        end = self.run_pip("3.6.9")[1]
+        self.assertEqual(end["status"], "BLOCKED")
+        self.assertIn("Python 3.6.9 of the node", end["message"])
+        self.assertIn("pip-25.1-py3-none-any.whl needs Python !=3.7.*,>=3.9, pip-24.0-py3-none-any.whl needs Python >=3.7", end["message"])
+        self.assertIn("pip-21.3.1-py3-none-any.whl", end["hint"])
+
+    def test_crash(self):
+        self.pip("9.0", "", "import sys\nsys.stderr.write('ERROR: Exception:\\n')\nimport pkgutil\npkgutil.NoSuchThing\n")
+        lines, end = self.run_pip()
+        self.assertEqual((end["status"], end["message"].split(" has")[0]), ("FAILED", "pip: AttributeError: module 'pkgutil'"))
+        self.assertIn("does not work with the node's Python", end["hint"])
+        self.assertIn("ERROR: Exception:", lines[2])
+
+    def test_admits(self):
+        for needs, version, fits in ((">=3.7", (3, 6, 9), False), (">=3.7", (3, 10, 0), True), ("<4,>=3", (3, 12, 1), True), ("!=3.0.*,!=3.1.*", (3, 1, 4), False),
+                                     ("~=3.6", (3, 9, 0), True), ("~=3.6", (4, 0, 0), False), ("==3.8.*", (3, 8, 5), True), ("", (3, 6, 0), True), ("odd", (3, 6, 0), True)):
+            self.assertEqual(step_pip.admits(needs, version), fits, needs)
 
 
 class PipHints(unittest.TestCase):
