@@ -18,7 +18,9 @@
 //
 // mkdir on the node is atomic: of any number of openers exactly one makes the
 // folder, the others get a [*BlockedError]. The winner then writes the owner
-// record, [RecordName], in it with O_EXCL. A folder without a readable record
+// record, [RecordName], under another name and renames it, so that it is never
+// seen half-written. All of that is one command on the node, which also tells who
+// holds the bundle if that is somebody else. A folder without a readable record
 // is held by somebody unknown, and therefore BLOCKED too.
 //
 // # Crashes
@@ -27,17 +29,17 @@
 // whatever is found there later can be told to be ours or not:
 //
 //  1. a state file with a new token is written and synced (phase "locking");
-//  2. mkdir on the node;
-//  3. the state says so (phase "made");
-//  4. the record with the token is written on the node;
-//  5. the state says so (phase "open"), the local folder is made, the mount started.
+//  2. the node is asked to make the bundle: the folders above it, the folder
+//     itself, the record under a name that is made from the token, the rename;
+//  3. the state says that it is made (phase "open"), the local folder is made, the mount goes on.
 //
-// A crash after 4 leaves a record with a token that the state knows: opening
-// again continues, closing removes. A crash between 3 and 4 leaves a folder
-// that the state says we made, without a record: opening again claims it by
-// creating the record with O_EXCL, which at most one can do. A crash between 2
-// and 3 cannot be told from another opener at the same place, so it stays
-// BLOCKED, holder unknown, until somebody breaks the lock.
+// A crash of the workstation at 2 or 3 leaves a record with a token that the state
+// knows: opening again continues, closing removes, and the record tells how many
+// of the folders above were made with it. A crash of the node in the middle of 2
+// leaves an unfinished record, of which the name tells that it is ours, and the
+// same is done. Only an empty folder cannot be told from that of another opener at
+// the same place, so it stays BLOCKED, holder unknown, for opening and closing,
+// until somebody breaks the lock.
 //
 // Closing goes the other way: barrier, unmount, the state says "closing", and
 // then on the node, in one command: the record is compared with our token, the
@@ -51,6 +53,12 @@
 //
 // Bundles are mounted in exclusive mode, with the lock's token: what was written
 // is acknowledged when it is in the spool on the workstation, and sent behind.
+// The mount program is started before we lock, connects at the same time, and
+// waits for the token on its standard input; without one it ends and leaves nothing.
+// So a link with a long way is waited for about five times after the handshake, and
+// nobody sees the token in a list of processes. What has to be asked, as for a
+// password, is asked when the node is locked, after a new connection.
+//
 // The state says where the spool is, so that it is found again whatever the
 // environment says by then. While there is a spool, something may be only there:
 // a mount that has died is mounted again, which sends it, before anything is

@@ -260,7 +260,7 @@ func (a *agent) call(ctx context.Context, request map[string]any, secret []byte,
 			case f.Test != nil:
 				t.test(f.Test)
 			case f.Progress != nil:
-				t.progress(Progress{What: visible(f.Progress.What), Done: f.Progress.Done, Total: f.Progress.Total, Unit: visible(f.Progress.Unit)})
+				t.progress(Progress{What: visible(f.Progress.What), Done: f.Progress.Done, Total: f.Progress.Total, Unit: visible(f.Progress.Unit), Note: visible(f.Progress.Note)})
 			default:
 				t.output(f.FD, f.Lines)
 			}

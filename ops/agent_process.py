@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 
+MARK = "_CONC_STEP"    # an environment variable
 MAX_LINE = 64 << 10    # bytes; a longer line goes out in pieces
 READ = 32 << 10        # MAX_LINE + READ, escaped as JSON, stays below the 1 MiB that conc takes
 MAX_EVENT = 512 << 10  # bytes of an event of a child
@@ -89,23 +90,27 @@ class Events:
 
 
 class Process:
-    """A command in its own session and process group."""
+    """A command in its own session; it is ended with all that it started, in whatever session."""
 
     def __init__(self, argv, cwd, env, stdin, events=None, **popen):
         # Guards reaped, so that no signal goes to a pid that may be another's by now.
         self.lock = threading.RLock()  # leave may come as a signal handler while this thread has it
         self.reaped = False
         self.killer = None
+        self.seen = {}  # pid: start time, of what was found to be the command's
+        # What the command starts, in whatever session, has this in its environment.
+        mark = "%d-%s" % (os.getpid(), os.urandom(16).hex())
+        self.mark = ("%s=%s" % (MARK, mark)).encode("ascii")
         self.popen = subprocess.Popen(
-            argv, cwd=cwd, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            argv, cwd=cwd, env=dict(env, **{MARK: mark}), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, bufsize=0,
             pass_fds=[] if events is None else [events.w], **popen)
         if events is not None:
             events.given()
 
     def members(self):
-        """The live processes of the session, or None where there is no /proc."""
-        found = []
+        """The live processes of the session and all that the command started, or None where there is no /proc."""
+        found, others, starts = set(), {}, {}
         try:
             names = [n for n in os.listdir("/proc") if n.isdigit()]
         except OSError:
@@ -115,12 +120,30 @@ class Process:
         for name in names:
             try:
                 with open("/proc/" + name + "/stat", "rb") as f:
-                    state, _, group, session = f.read().rpartition(b")")[2].split()[:4]
-            except (OSError, ValueError):
+                    fields = f.read().rpartition(b")")[2].split()
+                state, parent, group, session, start = fields[:4] + [fields[19]]
+            except (OSError, ValueError, IndexError):
                 continue  # it has just ended
-            if state not in (b"Z", b"X") and self.popen.pid in (int(group), int(session)):
-                found.append(int(name))
-        return found
+            starts[int(name)] = start
+            if state in (b"Z", b"X"):
+                continue
+            if self.popen.pid in (int(group), int(session)) or self.seen.get(int(name)) == start or self.marked(name):
+                found.add(int(name))
+            else:
+                others[int(name)] = int(parent)
+        more = found | {self.popen.pid}
+        while more:  # what has cleaned its environment
+            more = {pid for pid, parent in others.items() if parent in more and pid not in found}
+            found |= more
+        self.seen = {pid: starts[pid] for pid in found}  # their descent may be lost with the next signal
+        return sorted(found)
+
+    def marked(self, name):
+        try:
+            with open("/proc/" + name + "/environ", "rb") as f:
+                return self.mark in f.read().split(b"\0")
+        except OSError:  # another user's
+            return False
 
     def signal(self, number):
         with self.lock:
@@ -135,14 +158,14 @@ class Process:
                     pass
 
     def kill(self):
-        """Begins to end the whole group."""
+        """Begins to end it with all that it started."""
         with self.lock:
             if self.killer is None and not self.reaped:
                 self.killer = threading.Thread(target=self.kill_now, daemon=True)
                 self.killer.start()
 
     def kill_now(self):
-        """Ends the whole group; returns when it is gone, or cannot be ended even so."""
+        """Ends it with all that it started; returns when that is gone, or cannot be ended even so."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             self.signal(number)
             deadline = time.monotonic() + GRACE

@@ -145,7 +145,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_audit agent_python agent_process base64 conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
+        allowed = set("""agent agent_audit agent_python agent_process base64 collections conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
             struct subprocess sys sysconfig tarfile tempfile termios threading time traceback types unittest zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):
@@ -255,6 +255,20 @@ class Run(AgentCase):
         _, end = self.run_command("set -m; sh -c 'echo $$ > inner; sleep 300' & wait", timeout=0.5)
         self.assertEqual(end["status"], "TIMED OUT")
         self.assertFalse(alive(self.pid_in("inner")))
+
+    def test_timeout_kills_other_sessions_too(self):
+        _, end = self.run_command("(setsid sh -c 'echo $$ > gone; exec sleep 300' &); setsid env -i sh -c 'trap \"\" TERM; echo $$ > bare; while :; do sleep 0.1; done' & sleep 300", timeout=1)
+        self.assertEqual(end["status"], "TIMED OUT")
+        for name in ("gone", "bare"):
+            self.assertFalse(alive(self.pid_in(name)), name)
+
+    def test_daemon_of_a_step_that_ends_stays(self):
+        self.assertEqual(self.run_command("setsid sh -c 'echo $$ > daemon; exec sleep 300' >/dev/null 2>&1 &")[1]["status"], "OK")
+        pid = self.pid_in("daemon")
+        self.addCleanup(os.kill, pid, signal.SIGKILL)
+        self.assertEqual(self.run_command("sleep 300", timeout=0.2)[1]["status"], "TIMED OUT")  # another step
+        self.agent.close()
+        self.assertTrue(alive(pid))
 
     def test_cancel(self):
         self.agent.start("run", bundle="bundle", venv="", command="echo $$ > pid; sleep 300")

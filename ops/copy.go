@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -147,6 +148,9 @@ func (o copyOp) list(ctx context.Context, dir string) (list []delivery, folders 
 				return nil, nil, copyResult(ctx, err)
 			}
 			for _, d := range files {
+				if !utf8.ValidString(d.path) {
+					return nil, nil, failed("rename it, or leave it out: what is delivered is known by its name", "the name %q is not in UTF-8", d.source)
+				}
 				if d.path == bundle.RecordName {
 					return nil, nil, failed("leave it out", "%s has the name of the bundle's owner record", d.source)
 				}
@@ -309,7 +313,7 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 	}
 	name := d.path
 	if statErr == nil {
-		name = path.Join(path.Dir(d.path), "."+path.Base(d.path)+".conc-new")
+		name = newName(d.path)
 		if err := c.to.Remove(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -331,6 +335,13 @@ func (c *copying) one(ctx context.Context, d delivery) error {
 	defer c.mu.Unlock()
 	c.manifest[d.path] = Entry{poured.sum(), poured.size, after.ModTime().Unix(), time.Now().Unix()}
 	return nil
+}
+
+// newName is where a file is written that replaces one: beside it, under a name that is short
+// whatever its own is, and the same in the next try, so that what an interrupted one left is replaced.
+func newName(name string) string {
+	sum := sha256.Sum256([]byte(path.Base(name)))
+	return path.Join(path.Dir(name), ".conc-new-"+hex.EncodeToString(sum[:8]))
 }
 
 // settled is how much older than its delivery a file's time must be to tell a

@@ -143,3 +143,25 @@ func TestCopyFolderWithGlobCharacters(t *testing.T) {
 	s.write("x", "1")
 	want(t, first(s.run("local copy x")), OK)
 }
+
+func TestCopyOddNames(t *testing.T) {
+	s := newCopySite(t)
+	// As long as a name can be; delivered, changed, and delivered again.
+	long := "d/" + strings.Repeat("n", 255)
+	for _, text := range []string{"one", "two"} {
+		s.write(long, text)
+		want(t, first(s.run("local copy d")), OK, "3 bytes")
+		if got := s.content(long); got != text {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := entries(t, s.inBundle("d")); len(got) != 1 {
+		t.Errorf("left: %q", got)
+	}
+	// A name that JSON cannot carry.
+	s.write("latin/caf\xe9", "x")
+	want(t, first(s.run("local copy latin")), Failed, `caf\xe9" is not in UTF-8`, "rename it")
+	if _, err := os.Stat(s.inBundle("latin")); err == nil {
+		t.Error("it was begun")
+	}
+}

@@ -33,7 +33,7 @@
 // is never written to the node's disk. Requests and answers are frames, a 4-byte
 // big-endian length and JSON in ASCII, after a line with a random word that
 // tells the agent's output from what a login shell printed before. Commands run
-// in their own session and process group. Their output is streamed line by
+// in a session of their own. Their output is streamed line by
 // line; a slow reader slows the command down, nothing is lost or piled up. A
 // line is handed on without its line feed, with control characters made
 // visible, since the text comes from the node and ends on a terminal; one
@@ -41,6 +41,6 @@
 //
 // A process that outlives the command it was started by does not hold up
 // the step, even when it keeps the output open. It is left running, as ssh
-// would leave it; on a timeout or cancel it is killed with the command, unless it
-// made a session of its own.
+// would leave it; on a timeout or cancel it is killed with the command, even in a session of
+// its own: it is known by its descent, or by the variable _CONC_STEP that each command gets.
 package ops

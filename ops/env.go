@@ -28,6 +28,8 @@ type Env struct {
 	// when sudo asks for none there, and does not change or keep them. Its error, or when the
 	// field is nil, is BLOCKED: nothing was begun.
 	SudoPassword func(context.Context) ([]byte, error)
+	// Verbose: pip's output is shown as it comes, not only when pip fails.
+	Verbose bool
 	// Log gets what is of interest when something goes wrong; nil is silent.
 	Log *slog.Logger
 

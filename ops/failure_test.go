@@ -166,13 +166,34 @@ func TestTimeout(t *testing.T) {
 	s := newSite(t, testnode.Start(t))
 	for _, host := range []string{"local", "remote"} {
 		file := filepath.Join(s.bundle.path, host)
-		r, _ := s.run(host + " run --timeout 500ms sh -c 'trap \"\" TERM; echo $$ > " + host + "; while :; do sleep 0.1; done' & wait")
-		want(t, r, TimedOut, "not done in 500ms", "--timeout")
+		// The agent runs when the time begins.
+		r, _ := s.run("remote run true", host+" run --timeout 3s sh -c 'trap \"\" TERM; echo $$ > "+host+"; while :; do sleep 0.1; done' & wait")
+		want(t, r, TimedOut, "not done in 3s", "--timeout")
 		if pid := pidIn(t, file); lives(pid) {
 			t.Errorf("%s: process %d is left", host, pid)
 		}
 	}
 	want(t, first(s.run("remote venv --timeout 1ms")), TimedOut)
+	// Also what has a session of its own; but not what a step left that was OK.
+	for _, host := range []string{"local", "remote"} {
+		want(t, first(s.run(host+" run setsid sh -c 'echo $$ > daemon; exec sleep 300' >/dev/null 2>&1 &")), OK)
+		daemon := pidIn(t, filepath.Join(s.bundle.path, "daemon"))
+		r, _ := s.run("remote run true", host+" run --timeout 3s (setsid sh -c 'echo $$ > gone; exec sleep 300' &); setsid env -i sh -c 'trap \"\" TERM; echo $$ > bare; while :; do sleep 0.1; done' & sleep 300")
+		want(t, r, TimedOut, "killed with all that it started")
+		for _, name := range []string{"gone", "bare"} {
+			if pid := pidIn(t, filepath.Join(s.bundle.path, name)); lives(pid) {
+				t.Errorf("%s: %s, process %d, is left", host, name, pid)
+			}
+			os.Remove(filepath.Join(s.bundle.path, name))
+		}
+		if !lives(daemon) {
+			t.Errorf("%s: a daemon was killed", host)
+		}
+		if err := kill(daemon); err != nil {
+			t.Error(err)
+		}
+		os.Remove(filepath.Join(s.bundle.path, "daemon"))
+	}
 }
 
 func TestCancel(t *testing.T) {

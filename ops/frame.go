@@ -30,6 +30,7 @@ type frame struct {
 		Done  int64  `json:"done"`
 		Total int64  `json:"total"`
 		Unit  string `json:"unit"`
+		Note  string `json:"note"`
 	} `json:"progress"`
 
 	Test *childTest `json:"test"`

@@ -3,6 +3,7 @@ package ops
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"bundlefs/internal/proc"
 )
 
 const (
@@ -49,12 +52,13 @@ func runLocal(ctx context.Context, t *task, command, dir string, env []string) R
 }
 
 // runLocal runs a command on the workstation as the agent does on the node: in
-// a process group of its own, with its output streamed, killed as a group when
+// a session of its own, with its output streamed, killed with all that it started when
 // ctx ends. Without a state it was not begun, or was stopped; with one, the
 // error tells of an exit status that is not 0.
 func (t *task) runLocal(ctx context.Context, c localCommand) (*os.ProcessState, error) {
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
-	cmd.Dir, cmd.Env = c.dir, c.env
+	mark := stepMark + "=" + rand.Text()
+	cmd.Dir, cmd.Env = c.dir, append(slices.Clone(c.env), mark)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	var outputs []*output
 	var given []*os.File // the command's ends, closed here when it has them
@@ -117,7 +121,7 @@ func (t *task) runLocal(ctx context.Context, c localCommand) (*os.ProcessState, 
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(killed)
-		killGroup(cmd.Process.Pid)
+		killAll(cmd.Process.Pid, mark)
 	})
 	// Waited for without reaping, so that the group's number stays its own until the killing is over.
 	waitErr := awaitExit(cmd.Process.Pid)
@@ -156,20 +160,35 @@ func copyEvents(take func([]byte), r io.Reader) {
 	}
 }
 
-// killGroup ends a process group: SIGTERM, and SIGKILL when it does not end by
-// that. It returns when the group has ended, or cannot be ended even so (a
-// process that hangs in the kernel).
-func killGroup(pid int) {
+// stepMark is the environment variable, with a value of its own for each command, by which
+// is found what the command started, also in a session of its own.
+const stepMark = "_CONC_STEP"
+
+// killAll ends a command's process group and all that the command started: SIGTERM, and
+// SIGKILL for what does not end by that. It returns when all have ended, or cannot be
+// ended even so (a process that hangs in the kernel).
+func killAll(pid int, mark string) {
+	var started []proc.Process
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		// Looked for before the signal: after it, they may descend from nobody that is known.
+		started = append(started, startedBy(pid, mark)...)
 		_ = syscall.Kill(-pid, signal)
+		for _, p := range started {
+			p.Signal(signal)
+		}
 		deadline := time.Now().Add(killGrace)
-		for groupLives(pid) {
+		for groupLives(pid) || len(proc.Living(started)) > 0 {
 			if time.Now().After(deadline) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+}
+
+// startedBy gives what descends from a command, or has its mark.
+func startedBy(pid int, mark string) []proc.Process {
+	return append(proc.Below(pid), proc.Marked(mark)...)
 }
 
 // copyLines hands the lines of a command on until there are no more.

@@ -254,6 +254,21 @@ func (w *work) resume(from string) string {
 	return remote.Quote("conc", "run", w.env.Node.Name, list, "--from", from)
 }
 
+// ready connects and starts the agent, unless it runs.
+func (w *work) ready(ctx context.Context) error {
+	if w.agent != nil {
+		return nil
+	}
+	client, err := w.env.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.notes, w.log); err == nil {
+		w.notes = nil
+	}
+	return err
+}
+
 // call lets the agent do a request of the step.
 func (w *work) call(ctx context.Context, t *task, op string, request map[string]any) Result {
 	return w.ask(ctx, t, op, request, nil)
@@ -261,15 +276,8 @@ func (w *work) call(ctx context.Context, t *task, op string, request map[string]
 
 // ask is call for a request with an answer, which is decoded into v when it is OK.
 func (w *work) ask(ctx context.Context, t *task, op string, request map[string]any, v any) Result {
-	if w.agent == nil {
-		client, err := w.env.Connect(ctx)
-		if err != nil {
-			return resultOf(ctx, err)
-		}
-		if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.notes, w.log); err != nil {
-			return resultOf(ctx, err)
-		}
-		w.notes = nil
+	if err := w.ready(ctx); err != nil {
+		return resultOf(ctx, err)
 	}
 	request["op"] = op
 	request["bundle"] = w.env.Bundle.Dir()

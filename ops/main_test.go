@@ -170,6 +170,7 @@ type events struct {
 	mu       sync.Mutex // guards what follows
 	started  []string
 	ended    []string
+	results  []string // names and messages
 	out, err []string
 	progress []Progress
 	onOutput func(line string)
@@ -204,6 +205,7 @@ func (e *events) StepEnded(s Step, r Result) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = append(e.ended, s.Name+" "+r.Status.String())
+	e.results = append(e.results, s.Name+" "+r.Message)
 }
 
 // site is a node with an open, mounted bundle.

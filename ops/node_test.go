@@ -37,8 +37,8 @@ func TestDeployWheel(t *testing.T) {
 			if got := strings.Join(e.ended, " "); got != "s1 OK s2 OK s3 OK s4 OK s5 OK" {
 				t.Errorf("events: %s", got)
 			}
-			if !strings.Contains(strings.Join(e.out, "\n"), "Successfully installed hello-conc-1.0") {
-				t.Errorf("pip's output is missing: %q", e.out)
+			if len(e.out) != 1 || !strings.Contains(strings.Join(e.results, "\n"), "s4 installed hello-conc-1.0") {
+				t.Errorf("pip's output is not in one line: %q %q", e.out, e.results)
 			}
 			entries, err := os.ReadDir(s.node.Home)
 			if err != nil {
@@ -55,6 +55,12 @@ func TestDeployWheel(t *testing.T) {
 			s.write("requirements.txt", "hello-conc==1.0\n")
 			r, _ = s.run("local copy requirements.txt", "remote pip --force-reinstall --no-deps -r requirements.txt")
 			want(t, r, OK, "hello-conc-1.0")
+			s.env.Verbose = true
+			r, e = s.run("remote pip --force-reinstall hello-conc")
+			want(t, r, OK)
+			if !strings.Contains(strings.Join(e.out, "\n"), "Successfully installed hello-conc-1.0") {
+				t.Errorf("pip's output is missing: %q", e.out)
+			}
 		})
 	}
 }

@@ -75,7 +75,7 @@ func (o pipOp) run(ctx context.Context, t *task) Result {
 		targets[i] = [2]string{target.kind, target.value}
 	}
 	options := append([]string{}, o.options...) // not nil, which would be null in JSON
-	return t.work.call(ctx, t, "pip", map[string]any{"targets": targets, "options": options})
+	return t.work.call(ctx, t, "pip", map[string]any{"targets": targets, "options": options, "verbose": t.work.env.Verbose})
 }
 
 // explain takes the pip that the step takes: the newest wheel's that runs with the venv's

@@ -150,7 +150,7 @@ func TestPythonSurroundings(t *testing.T) {
 
 // The password reaches the function, and nothing else.
 func TestPythonSudo(t *testing.T) {
-	if os.Getuid() != 0 { // only root can give somebody a password
+	if !asRoot(t) {
 		return
 	}
 	s := newApplication(t, testnode.WithSudo(allRules))

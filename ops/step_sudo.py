@@ -22,16 +22,17 @@ SUDO = ["sudo", "-k", "-p", ""]  # -k: nothing that was typed in a shell before 
 # What this run knows of sudo on the node; the password is never in anything that is sent or shown.
 known = {"password": None, "mixed": False}
 
+WRONG, TERMINAL = "wrong sudo password", "sudo wants a terminal"
 REASONS = (  # parts of what sudo and sudo-rs say, in the C locale: the message, the hint
+    (("expired", "account validation", "account or password"),
+     "the user's account or password has expired", "log in on the node and renew it"),
     (("not in the sudoers", "may not run sudo", "not allowed to", "i'm afraid i can't do that", "not permitted"),
      "the user may not use sudo on the node", "let an administrator give the user a rule in sudoers, or log in as another 'admin'"),
     (("incorrect password", "try again", "authentication fail", "incorrect authentication", "no password was provided"),
-     "wrong sudo password", "it was tried once; go on from here with the right one"),
+     WRONG, "it was tried once; go on from here with the right one"),
     (("must have a tty", "terminal is required", "no tty present", "requiretty"),
-     "sudo wants a terminal", "remove requiretty from sudoers on the node"),
-    (("expired", "account validation", "account or password"),
-     "the user's account or password has expired", "log in on the node and renew it"),
-    (("must be owned by uid 0", "setuid bit", "no new privileges"),
+     TERMINAL, "remove requiretty from sudoers on the node"),
+    (("must be owned by uid 0", "setuid bit", "no new privileges", "effective uid is not 0"),
      "sudo does not work on the node", "it must be owned by root and setuid, in a place that is not mounted nosuid"),
 )
 
@@ -175,7 +176,7 @@ def op_probe(task):
     if code == 0 or ask(task, ["-n", "--", "true"])[0] == 0:
         return {"status": "OK", "message": "free"}
     why = reason(said)
-    if why is not None and why[0] != REASONS[1][1] and why[0] != REASONS[2][1]:
+    if why is not None and why[0] not in (WRONG, TERMINAL):
         raise agent.Halt("BLOCKED", *why)
     known["mixed"] = ask(task, ["-n", "-l"])[0] == 0
     return {"status": "OK", "message": "password"}

@@ -100,9 +100,13 @@ func (w *work) authorize(ctx context.Context, chosen []Step) Result {
 	if s == nil {
 		return Result{ExitCode: -1}
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, sudoTime, errTimeout)
-	r := w.prove(limited, ctx, s)
-	cancel()
+	// Connecting may take its time, and ask for passwords of its own.
+	r := resultOf(ctx, w.ready(ctx))
+	if r.Status == OK {
+		limited, cancel := context.WithTimeoutCause(ctx, sudoTime, errTimeout)
+		r = w.prove(limited, ctx, s)
+		cancel()
+	}
 	if r.Status == OK {
 		return r
 	}

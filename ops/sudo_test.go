@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"bundlefs/internal/remote"
 	"bundlefs/internal/testnode"
 )
 
@@ -24,10 +25,35 @@ func sudoSite(t *testing.T, password string, asked *int, rules ...string) *site 
 	return s
 }
 
+// asRoot tells whether we are root: nobody else can give somebody a password. To root these tests
+// always run, and fail where there is no sudo; another user's run says what it leaves out.
+func asRoot(t *testing.T) bool {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Log("needs root: left out")
+		return false
+	}
+	return true
+}
+
+// The time for sudo begins when there is a connection.
+func TestSudoTimeIsSudosOwn(t *testing.T) {
+	s := newOffline(t, nil)
+	limited := true
+	s.env.Connect = func(ctx context.Context) (*remote.Client, error) {
+		_, limited = ctx.Deadline()
+		return nil, errors.New("no route")
+	}
+	want(t, first(s.run("remote sudo id")), Error, "before the first step: no route")
+	if limited {
+		t.Error("connecting has the limit of sudo")
+	}
+}
+
 const allRules = "USER ALL=(ALL:ALL) ALL"
 
 func TestSudo(t *testing.T) {
-	if os.Getuid() != 0 { // only root can give somebody a password
+	if !asRoot(t) {
 		return
 	}
 	for name, defaults := range map[string]string{"pty": "Defaults use_pty", "no pty": "Defaults !use_pty, requiretty"} {
@@ -88,7 +114,7 @@ func sudoKilled(t *testing.T, s *site) {
 // A user with a password may still have a command without one: that does not
 // find the password on its standard input.
 func TestSudoMixed(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !asRoot(t) {
 		return
 	}
 	asked := 0
@@ -105,7 +131,7 @@ func TestSudoMixed(t *testing.T) {
 }
 
 func TestSudoWithoutPassword(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !asRoot(t) {
 		return
 	}
 	asked := 0
@@ -119,7 +145,7 @@ func TestSudoWithoutPassword(t *testing.T) {
 }
 
 func TestSudoBlocked(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !asRoot(t) {
 		return
 	}
 	for _, c := range []struct {
@@ -159,7 +185,7 @@ func TestSudoBlocked(t *testing.T) {
 
 // A rule for one command does not let us kill it by root: hanging up does.
 func TestSudoNarrowRule(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !asRoot(t) {
 		return
 	}
 	asked := 0

@@ -137,7 +137,9 @@ class Report:
         elif action == "output":
             self.output[package, test].append(text)
         elif action == "pass" and test:
-            self.output.pop((package, test), None)
+            lines = self.output.pop((package, test), [])
+            if any("needs root: left out" in line for line in lines):
+                sys.stdout.write("%s %s needs root: left out\n" % (package, test))
         elif action in ("skip", "fail") and test:
             (self.skipped if action == "skip" else self.failed).append("%s %s" % (package, test))
             sys.stdout.write("".join(self.output.pop((package, test), [])))

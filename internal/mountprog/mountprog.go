@@ -12,6 +12,10 @@
 // parent exits with the child's code. So the child can ask for passwords on the terminal, and
 // Ctrl-C ends both.
 //
+// With -o exclusive=- the child waits for the token on standard input before all of that, and
+// connects meanwhile, as far as that goes without asking anything. When standard input ends without
+// a token it ends too, and nothing has been done.
+//
 // # Without a mount
 //
 // With -o nomount nothing is mounted: the folder is taken in exclusive mode all the same, and

@@ -28,10 +28,28 @@ func (e *SessionError) Unwrap() error { return e.Err }
 // Hint says what to do.
 func (e *SessionError) Hint() string {
 	var open *ssh.OpenChannelError
-	if errors.As(e.Err, &open) {
+	var noise *NoiseError
+	switch {
+	case errors.As(e.Err, &noise):
+		return noise.Hint()
+	case errors.As(e.Err, &open):
 		return "sshd limits the sessions of one connection: MaxSessions in the node's sshd_config, 10 by default"
 	}
 	return fmt.Sprintf("does the node's sshd_config allow it for this user (Subsystem, ForceCommand, restricted keys)? it must for %s", e.What)
+}
+
+// NoiseError is text where SFTP should begin: the login shell of the user, through which the node
+// starts the server, has printed something.
+type NoiseError struct{ Text string }
+
+func (e *NoiseError) Error() string {
+	return fmt.Sprintf("the login shell on the node printed %q before SFTP began", e.Text)
+}
+
+// Hint says what to do.
+func (e *NoiseError) Hint() string {
+	return "a file that the login shell reads on the node (~/.bashrc, ~/.cshrc, …) prints this: let it print in interactive shells only; " +
+		"ssh to the node with the command 'true' must print nothing"
 }
 
 // errRequest is a session request that the node answered with no.
@@ -104,7 +122,21 @@ func (c *Client) lost(err error) error {
 // subsystem is a session that carries a protocol of its own.
 type subsystem struct {
 	ssh.Channel
-	once sync.Once
+	once  sync.Once
+	begun bool // something was read, or it is not SFTP; used by the one that reads
+}
+
+// Read finds out whether what comes is SFTP: its first packet is short, so that the first byte of
+// the length is zero, which no text begins with.
+func (s *subsystem) Read(p []byte) (int, error) {
+	n, err := s.Channel.Read(p)
+	if n > 0 && !s.begun {
+		s.begun = true
+		if p[0] != 0 {
+			return 0, &NoiseError{printable(string(p[:min(n, 200)]))}
+		}
+	}
+	return n, err
 }
 
 // Close ends the session: the node's program sees the end of its input, and
@@ -124,15 +156,15 @@ func (s *subsystem) Close() error {
 // fails with *SessionError when the node refuses, *LostError when the connection
 // ended, or the cause of ctx.
 func (c *Client) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
-	return c.openProtocol(ctx, "subsystem "+name, "subsystem", name)
+	return c.openProtocol(ctx, "subsystem "+name, "subsystem", name, name == "sftp")
 }
 
-// OpenCommand is as OpenSubsystem, with a command that the node's shell runs.
+// OpenCommand is as OpenSubsystem of "sftp", with a command that the node's shell runs.
 func (c *Client) OpenCommand(ctx context.Context, command string) (io.ReadWriteCloser, error) {
-	return c.openProtocol(ctx, "command "+command, "exec", command)
+	return c.openProtocol(ctx, "command "+command, "exec", command, true)
 }
 
-func (c *Client) openProtocol(ctx context.Context, what, request, name string) (io.ReadWriteCloser, error) {
+func (c *Client) openProtocol(ctx context.Context, what, request, name string, isSFTP bool) (io.ReadWriteCloser, error) {
 	ch, reqs, err := c.session(ctx, what, request, struct{ Name string }{name})
 	if err != nil {
 		return nil, err
@@ -140,7 +172,7 @@ func (c *Client) openProtocol(ctx context.Context, what, request, name string) (
 	go ssh.DiscardRequests(reqs)
 	// What it writes to standard error would fill the window of the session.
 	go func() { _, _ = io.Copy(io.Discard, ch.Stderr()) }()
-	return &subsystem{Channel: ch}, nil
+	return &subsystem{Channel: ch, begun: !isSFTP}, nil
 }
 
 // SFTP opens an SFTP session of its own; its Close ends the session and leaves
