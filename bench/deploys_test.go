@@ -52,6 +52,17 @@ func deployWorks(s sizes) []*work {
 			check: check,
 		},
 		{
+			name: "deploy-list", title: "the same by conc as one job list, from lock to unlock",
+			deploys: map[string]func(b *bench, dir string) (deployment, error){
+				ours: func(b *bench, dir string) (deployment, error) {
+					d, err := b.byConc(dir, "copy wheels/*.whl")
+					d.cmd = exec.Command(b.conc, "--file", b.tree("deploy/"+dir+".ini"), "run", "node", "whole")
+					return d, err
+				},
+			},
+			check: check,
+		},
+		{
 			name: "deploy-sdist", title: fmt.Sprintf("the same of %d sdists, which were built into wheels before", s.wheels),
 			deploys: map[string]func(b *bench, dir string) (deployment, error){
 				ours: func(b *bench, dir string) (deployment, error) {
@@ -90,6 +101,17 @@ sshd.ip = node
 deliver = local  %[3]s
 venv    = remote venv
 pip     = remote pip probe*.whl
+
+[jobs:whole]
+lock    = remote open
+folder  = local  open
+mount   = local  mount
+deliver = local  %[3]s
+venv    = remote venv
+pip     = remote pip probe*.whl
+unmount = local  unmount
+unlock  = remote close
+remove  = local  close
 `, dir, python, deliver)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return deployment{}, err

@@ -110,6 +110,7 @@ var targets = []target{
 	{work: "big-read-dd", rtt: 50 * ms, peer: "sshfs", most: 0.1}, {work: "big-read-cp", rtt: 50 * ms, peer: "sshfs", most: 0.1}, {work: "big-read-mmap", rtt: 50 * ms, peer: "sshfs", most: 0.1},
 	{work: "big-random", rtt: 50 * ms, peer: "sshfs", most: 1.0 / 4},
 	{work: "deploy", rtt: 0, peer: "tar", most: 1.1}, {work: "deploy", rtt: 50 * ms, peer: "tar", most: 1.1}, {work: "deploy", rtt: 50 * ms, peer: "ansible", most: 1.0 / 8},
+	{work: "deploy-list", rtt: 0, peer: "tar", most: 1.1, than: "deploy"}, {work: "deploy-list", rtt: 50 * ms, peer: "tar", most: 1.1, than: "deploy"},
 	{work: "deploy-sdist", rtt: 0, peer: ours, most: 1.3, than: "deploy"}, {work: "deploy-sdist", rtt: 50 * ms, peer: ours, most: 1.3, than: "deploy"},
 }
 
