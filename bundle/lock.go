@@ -126,7 +126,7 @@ func (l *locking) run(ctx context.Context) error {
 	rec := newRecord(&l.b.cfg)
 	st = State{
 		Phase: PhaseLocking, Node: l.b.cfg.Node, Target: l.b.cfg.Target.String(), Dir: l.b.cfg.Dir,
-		MountPoint: l.b.cfg.MountPoint, Cache: cache, Deploy: l.b.cfg.Deploy, Record: *rec, Local: local,
+		Reach: l.b.cfg.Target, MountPoint: l.b.cfg.MountPoint, Cache: cache, Deploy: l.b.cfg.Deploy, Record: *rec, Local: local,
 	}
 	if err := l.b.setState(&st); err != nil {
 		return err

@@ -43,8 +43,9 @@ func runLog(a *app, o logOptions, args []string) error {
 	} else if a.file != "" {
 		return err
 	}
+	ours := ofFile(deployFile)
 	events, err := a.journal.Read(func(e *journal.Event) bool {
-		return (deployFile == "" || e.Deploy == deployFile) && (len(names) == 0 || names[e.Node])
+		return (deployFile == "" || ours(e.Deploy)) && (len(names) == 0 || names[e.Node])
 	})
 	if err != nil {
 		return err

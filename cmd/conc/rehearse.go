@@ -87,7 +87,7 @@ func newStage(a *app, f *deploy.File, n *deploy.Node) (_ *stage, err error) {
 	own.stateDir = filepath.Join(g.dir, "state")
 	own.journal = journal.New(own.stateDir)
 	own.cacheDir = filepath.Join(g.dir, "cache")
-	g.session = &session{app: &own, file: f, node: n, target: g.node.Target()}
+	g.session = &session{app: &own, file: f, node: n, target: g.node.Target(), dir: n.Bundle()}
 	return g, g.session.configure(filepath.Join(g.dir, "mount"), "rehearsal")
 }
 

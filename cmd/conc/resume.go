@@ -21,8 +21,9 @@ func stepLines(steps []ops.Step) []string {
 // resumeFrom gives the step after the last one that was OK in the list's last
 // run on the node.
 func (s *session) resumeFrom(list string, steps []ops.Step) (string, error) {
+	ours := ofFile(s.file.Path())
 	events, err := s.app.journal.Read(func(e *journal.Event) bool {
-		return e.Deploy == s.file.Path() && e.Node == s.node.Name && e.List == list
+		return ours(e.Deploy) && e.Node == s.node.Name && e.List == list
 	})
 	if err != nil {
 		return "", err
