@@ -156,7 +156,7 @@ func (j *job) run(ctx context.Context) (ops.Result, error) {
 	s.app.note(e)
 	r := ops.Run(ctx, j.env, j.steps, j.options(), s.sink(j.list, e.Run, j.o.json))
 	s.app.ui.progressEnd()
-	e.Kind, e.Steps = journal.RunEnd, nil
+	e.Kind, e.Steps, e.Lock = journal.RunEnd, nil, journal.LockID(s.bundle.Token())
 	e.Step, e.Status, e.Message, e.Next = r.Step, r.Status.String(), r.Message, r.Next
 	s.app.note(e)
 	if r.Status != ops.OK {

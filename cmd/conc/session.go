@@ -85,5 +85,5 @@ func (s *session) close() {
 
 // event is an entry of the journal about this node.
 func (s *session) event(kind journal.Kind) journal.Event {
-	return journal.Event{Kind: kind, Node: s.node.Name, Bundle: s.bundle.Dir(), Deploy: s.file.Path()}
+	return journal.Event{Kind: kind, Node: s.node.Name, Bundle: s.dir, Lock: journal.LockID(s.bundle.Token()), Deploy: s.file.Path()}
 }
