@@ -147,7 +147,7 @@ func (a *app) session(sel *selection, n *deploy.Node) (*session, error) {
 // while it is open as deploy.ini had it before; nil when it is not.
 func (s *session) openedElsewhere() error {
 	st := s.app.openState(s.file, s.node)
-	if st == nil || isNow(st, s.node) {
+	if st == nil || st.Dir == s.dir && st.Target == s.target.String() {
 		return nil
 	}
 	return &blockedError{fmt.Errorf("%s: bundle %s at %s is open, which %s now has as %s at %s",

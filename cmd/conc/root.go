@@ -44,7 +44,10 @@ func (a *app) main(ctx context.Context, args []string) int {
 	if !a.parsed {
 		err = usagef("'conc --help' lists the commands, 'conc COMMAND --help' explains one", "%w", err)
 	}
-	if shell := (*shellError)(nil); !errors.As(err, &shell) { // what ran there has said why
+	switch shell := (*shellError)(nil); {
+	case errors.As(err, &shell): // what ran there has said why
+	case errors.Is(err, errNoReader): // nobody wants to know
+	default:
 		a.ui.fail(err)
 	}
 	return exitCode(err)
