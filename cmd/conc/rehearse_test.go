@@ -108,15 +108,15 @@ func TestRehearsalInRelativeFolder(t *testing.T) {
 func TestRehearsalUnread(t *testing.T) {
 	t.Parallel()
 	w, temp := stageless(t)
-	if code := w.unread("say | here", "rehearse", "n1", "talks"); code != exitInterrupted {
+	if code := w.unread("say | here", func() {}, "rehearse", "n1", "talks"); code != exitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
 	w.nothingStaged(temp)
 }
 
-// unread runs conc with both outputs on a pipe that is read until the words and then closed, and
-// gives its exit code.
-func (w *workstation) unread(words string, args ...string) int {
+// unread runs conc with both outputs on a pipe that is read until the words and then, after
+// before, closed; it gives the exit code.
+func (w *workstation) unread(words string, before func(), args ...string) int {
 	w.t.Helper()
 	cmd := w.command(w.t.Context(), args...)
 	r, out, err := os.Pipe()
@@ -137,6 +137,7 @@ func (w *workstation) unread(words string, args ...string) int {
 			w.t.Fatalf("no %q in\n%s", words, read.String())
 		}
 	}
+	before()
 	r.Close()
 	cmd.Wait()
 	return cmd.ProcessState.ExitCode()

@@ -36,7 +36,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 func (a *app) main(ctx context.Context, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
+	told := context.AfterFunc(ctx, func() { a.ui.warn("", "", "interrupted: what runs is being ended; a second Ctrl-C leaves at once") })
 	err := root.ExecuteContext(ctx)
+	told()
 	a.ui.progressEnd()
 	if err == nil {
 		return exitOK
