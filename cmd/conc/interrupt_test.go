@@ -166,6 +166,32 @@ func TestInterruptedTwice(t *testing.T) {
 	w.nothingLeft(n)
 }
 
+// Conc is killed: the log shows the step that nobody knows the end of.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	n := testnode.Start(t)
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy+talkative)
+	w.must(exitOK, "open", "open", "node1")
+	r := w.start("run", "node1", "long")
+	r.until("| started")
+	started := processes(t, n)
+	if r := w.must(exitOK, "", "log"); !strings.Contains(r.stdout, "running  long sleep: remote run") {
+		t.Errorf("log:\n%s", r.stdout)
+	}
+	r.Process.Kill()
+	r.end()
+	for _, args := range [][]string{{"log"}, {"status"}} {
+		if r := w.must(exitOK, "", args...); !strings.Contains(r.stdout, "UNKNOWN") || !strings.Contains(r.stdout, "long sleep") {
+			t.Errorf("%s:\n%s", args, r.stdout)
+		}
+	}
+	if !await(func() bool { return len(proc.Living(started)) == 0 }) {
+		t.Errorf("left on the node: %v", proc.Living(started))
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+}
+
 // Who reads the output goes away, as head does: the run is halted as by Ctrl-C.
 func TestUnread(t *testing.T) {
 	t.Parallel()

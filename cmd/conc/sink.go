@@ -93,6 +93,9 @@ func (k *sink) Progress(step ops.Step, p ops.Progress) {
 
 func (k *sink) StepEnded(step ops.Step, r ops.Result) {
 	k.s.app.ui.progressEnd()
+	if r.Command == "" { // what went well is worth knowing by hand, too
+		r.Command = ops.Explain(step, *k.s.env())
+	}
 	e := k.event(journal.End, step)
 	e.Status, e.Message, e.Command, e.Elapsed, e.Output = r.Status.String(), r.Message, r.Command, r.Elapsed, r.Output
 	e.Next = r.Next

@@ -147,12 +147,15 @@ func (s *session) lockStatus(ctx context.Context, i *bundleInfo) {
 func (s *session) lastStep() (string, error) {
 	ours := ofFile(s.file.Path())
 	events, err := s.app.journal.Read(func(e *journal.Event) bool {
-		return e.Kind == journal.End && e.Node == s.node.Name && e.Bundle == s.bundle.Dir() && ours(e.Deploy)
+		return (e.Kind == journal.End || e.Kind == journal.Start) && e.Node == s.node.Name && e.Bundle == s.bundle.Dir() && ours(e.Deploy)
 	})
 	if err != nil || len(events) == 0 {
 		return "", err
 	}
 	e := events[len(events)-1]
+	if e.Kind == journal.Start {
+		e.Status, _ = notEnded(&e)
+	}
 	return fmt.Sprintf("%s %s: %s at %s", e.List, e.Step, e.Status, e.Time.Local().Format(time.DateTime)), nil
 }
 
