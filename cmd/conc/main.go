@@ -21,14 +21,17 @@ func run(args []string) int {
 	if len(args) > 0 && filepath.Base(args[0]) == "bundlefs" {
 		return mountprog.Main(context.Background(), args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
-	ctx, cancel, stop := interruptible()
+	atOnce := &leaving{}
+	ctx, cancel, stop := interruptible(atOnce)
 	defer stop()
-	return newApp(os.Stdin, output(os.Stdout, cancel), output(os.Stderr, cancel)).main(ctx, args[1:])
+	a := newApp(os.Stdin, output(os.Stdout, cancel), output(os.Stderr, cancel))
+	a.atOnce = atOnce
+	return a.main(ctx, args[1:])
 }
 
 // interruptible gives a context that the first Ctrl-C ends, or cancel, so that what runs
 // is halted properly. The second Ctrl-C leaves at once.
-func interruptible() (ctx context.Context, cancel, stop func()) {
+func interruptible(atOnce *leaving) (ctx context.Context, cancel, stop func()) {
 	ctx, cancel = context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -44,6 +47,7 @@ func interruptible() (ctx context.Context, cancel, stop func()) {
 				return
 			}
 			if n > 0 {
+				atOnce.leave()
 				os.Exit(exitInterrupted)
 			}
 			cancel()

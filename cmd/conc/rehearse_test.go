@@ -27,6 +27,8 @@ write = local run mkdir d && sync d && n=$(echo $TMPDIR/conc-node-*/home/b) && r
 write = local run mkdir d && chmod 500 d
 [jobs:fine]
 say = remote run pwd
+[jobs:stays]
+say = local run trap '' TERM; echo here; while :; do sleep 0.1; done
 [jobs:talks]
 say = local run while :; do echo here; sleep 0.1; done
 `
@@ -101,6 +103,21 @@ func TestRehearsalInRelativeFolder(t *testing.T) {
 	w.nothingStaged(temp)
 	w.env = append(w.env, "TMPDIR=nosuch")
 	w.must(exitError, "no such file or directory", "rehearse", "n1", "fine")
+	w.nothingStaged(temp)
+}
+
+// A second Ctrl-C does not wait for what the first one has begun to end.
+func TestRehearsalInterruptedTwice(t *testing.T) {
+	t.Parallel()
+	w, temp := stageless(t)
+	r := w.start("rehearse", "n1", "stays")
+	r.until("| here")
+	r.Process.Signal(os.Interrupt)
+	r.until("a second Ctrl-C leaves at once")
+	r.Process.Signal(os.Interrupt)
+	if code := r.end(); code != exitInterrupted {
+		t.Errorf("exit code %d\n%s", code, r.said())
+	}
 	w.nothingStaged(temp)
 }
 

@@ -22,6 +22,7 @@ type app struct {
 	stateDir string // with the states of bundles and the journal
 	cacheDir string // with what mounts have not sent yet; "" for the user's
 	journal  *journal.Journal
+	atOnce   *leaving // what a second Ctrl-C must do; may be nil
 
 	file    string // --file
 	verbose bool   // --verbose

@@ -16,6 +16,7 @@ import (
 
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/journal"
+	"bundlefs/internal/mountpoint"
 	"bundlefs/internal/node"
 	"bundlefs/internal/proc"
 )
@@ -27,6 +28,7 @@ type stage struct {
 	node    *node.Node
 	dir     string
 	mark    string // NAME=VALUE in the environment of all that is started here
+	atOnce  *leaving
 }
 
 // markName is a variable by which what a rehearsal has started on the workstation is found.
@@ -34,7 +36,7 @@ const markName = "CONC_REHEARSAL"
 
 func newStage(ctx context.Context, a *app, f *deploy.File, n *deploy.Node) (_ *stage, err error) {
 	id := rand.Text()
-	g := &stage{mark: markName + "=" + id}
+	g := &stage{mark: markName + "=" + id, atOnce: a.atOnce}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close(ctx))
@@ -49,16 +51,35 @@ func newStage(ctx context.Context, a *app, f *deploy.File, n *deploy.Node) (_ *s
 	if g.dir, err = os.MkdirTemp("", "conc-rehearse-"); err != nil {
 		return nil, err
 	}
-	if g.dir, err = filepath.Abs(g.dir); err != nil { // TMPDIR may be relative
+	// TMPDIR may be relative, or a link.
+	dir, err := filepath.Abs(g.dir)
+	if err != nil {
 		return nil, err
 	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
+	g.dir = dir
+	g.atOnce.set(g.leave)
 	// What is rehearsed leaves no trace in the operator's own state and journal.
 	own := *a
 	own.stateDir = filepath.Join(g.dir, "state")
 	own.journal = journal.New(own.stateDir)
 	own.cacheDir = filepath.Join(g.dir, "cache")
 	g.session = &session{app: &own, file: f, node: n, target: g.node.Target(), dir: n.Bundle()}
-	return g, g.session.configure(filepath.Join(g.dir, "mount"), "rehearsal")
+	return g, g.session.configure(g.mountPoint(), "rehearsal")
+}
+
+func (g *stage) mountPoint() string { return filepath.Join(g.dir, "mount") }
+
+// leave is close for who does not wait for what is going on: that fails under it.
+func (g *stage) leave() {
+	_, _ = g.end(0, func(proc.Process) bool { return true })
+	if mountpoint.Unmount(g.mountPoint(), true) == nil {
+		_, _ = mountpoint.Recover(g.mountPoint())
+	}
+	_ = g.node.Close()
+	_ = removeTree(g.dir)
 }
 
 // close ends and removes everything, in whatever state it is.
@@ -73,6 +94,7 @@ func (g *stage) close(ctx context.Context) error {
 	if g.dir != "" {
 		err = errors.Join(err, removeTree(g.dir))
 	}
+	g.atOnce.set(nil)
 	if err != nil {
 		return fmt.Errorf("rehearse: clean up: %w", err)
 	}
