@@ -140,7 +140,7 @@ func (b *Bundle) newState() (*State, error) {
 	}
 	return &State{
 		Phase: PhaseLocking, Node: b.cfg.Node, Target: b.cfg.Target.String(), Dir: b.cfg.Dir,
-		MountPoint: b.cfg.MountPoint, Cache: cache, Deploy: b.cfg.Deploy, Record: *newRecord(&b.cfg),
+		Reach: b.cfg.Target, MountPoint: b.cfg.MountPoint, Cache: cache, Deploy: b.cfg.Deploy, Record: *newRecord(&b.cfg),
 	}, nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"bundlefs/internal/remote"
 )
 
 // Phase is how far opening or closing has come.
@@ -27,16 +29,18 @@ const (
 
 // State is what the workstation knows of a bundle that it opened.
 type State struct {
-	Phase      Phase    `json:"phase"`
-	Node       string   `json:"node"`
-	Target     string   `json:"target"` // user@host:port, for people
-	Dir        string   `json:"dir"`
-	MountPoint string   `json:"mount"`           // absolute, or None
-	Cache      string   `json:"cache,omitempty"` // the folder under which the mount keeps its spool
-	Deploy     string   `json:"deploy"`
-	Record     Record   `json:"record"`
-	Parents    []string `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first
-	Local      []string `json:"local,omitempty"`   // local folders that we made, outermost first
+	Phase  Phase  `json:"phase"`
+	Node   string `json:"node"`
+	Target string `json:"target"` // user@host:port, for people
+	// Reach is how the node is reached, whatever deploy.ini says by now.
+	Reach      remote.Target `json:"reach"`
+	Dir        string        `json:"dir"`
+	MountPoint string        `json:"mount"`           // absolute, or None
+	Cache      string        `json:"cache,omitempty"` // the folder under which the mount keeps its spool
+	Deploy     string        `json:"deploy"`
+	Record     Record        `json:"record"`
+	Parents    []string      `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first
+	Local      []string      `json:"local,omitempty"`   // local folders that we made, outermost first
 }
 
 // interrupted tells that opening was begun, and not that it ended.

@@ -33,7 +33,8 @@ type Env struct {
 	// Log gets what is of interest when something goes wrong; nil is silent.
 	Log *slog.Logger
 
-	sudo sudoState // what Authorize found out
+	sudo  sudoState // what Authorize found out
+	agent *agent    // that it started, for Run; nil: none
 }
 
 // Bundle is what the steps need of a bundle; a *bundle.Bundle has it.

@@ -95,6 +95,7 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 	}
 	w := newWork(env, steps, sink)
 	defer w.close()
+	w.agent = env.authorized()
 	if r := w.foresee(ctx, chosen); r.Status != OK {
 		return r
 	}

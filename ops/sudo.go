@@ -85,11 +85,30 @@ func Authorize(ctx context.Context, env *Env, steps []Step, o Options) Result {
 	}
 	w := newWork(env, steps, Discard{})
 	defer w.close()
-	return w.authorize(ctx, chosen)
+	r := w.authorize(ctx, chosen)
+	if r.Status == OK { // Run goes on with it: nothing is started or proved twice
+		env.agent, w.agent = w.agent, nil
+	}
+	return r
 }
 
-// Forget wipes the sudo password.
+// authorized gives the agent that Authorize started; nil when there is none that lives.
+func (e *Env) authorized() *agent {
+	a := e.agent
+	e.agent = nil
+	if a != nil && a.reason() != nil {
+		a.close()
+		return nil
+	}
+	return a
+}
+
+// Forget wipes the sudo password, and ends what Authorize started if no Run did.
 func (e *Env) Forget() {
+	if e.agent != nil {
+		e.agent.close()
+		e.agent = nil
+	}
 	clear(e.sudo.password)
 	e.sudo = sudoState{}
 }
@@ -97,7 +116,7 @@ func (e *Env) Forget() {
 // authorize makes the agent ready for the steps that need sudo.
 func (w *work) authorize(ctx context.Context, chosen []Step) Result {
 	s := firstSudo(chosen)
-	if s == nil {
+	if s == nil || w.agent != nil && w.owner.sudo.asked { // this very agent has proved it
 		return Result{ExitCode: -1}
 	}
 	// Connecting may take its time, and ask for passwords of its own.

@@ -4,20 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-
-	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/remote"
 	"bundlefs/ops"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 )
 
 type checkOptions struct{ json bool }
@@ -30,8 +25,9 @@ func newCheckCommand(a *app) *cobra.Command {
 		Long: `Check connects to each NODE and tells what it finds there and here: the link,
 host key and login, SFTP, Python, disk space, clock, sudo, who holds the bundle,
 build tools on the node, FUSE and python3 on this workstation, and what the pip
-steps of [jobs:install] will lack. Nothing is changed on the node. Each finding
-is OK, WARN or FAIL, with a remedy.
+steps of [jobs:install] will lack. Sudo is looked at when a step of any job list
+needs it. Nothing is changed on the node. Each finding is OK, WARN or FAIL, with a
+remedy.
 
 Exit codes: 0 when nothing is worse than WARN, 1 FAIL, 3 when somebody else holds
 the bundle, 4 when a node cannot be reached.`,
@@ -153,24 +149,17 @@ func (c *checking) all(ctx context.Context) {
 		c.add("FAIL", "deploy.ini", hintOf(err), "%v", err)
 		return
 	}
-	sudo := slices.ContainsFunc(steps, func(s ops.Step) bool { return s.NeedsSudo() })
+	need := c.sudoNeed()
 	asked := time.Now()
-	found, r := ops.Look(ctx, c.s.env(), sudo)
+	found, r := ops.Look(ctx, c.s.env(), len(need) > 0)
 	if r.Status != ops.OK {
 		c.add("FAIL", "python", r.Hint, "%s", r.Message)
 		return
 	}
-	c.python(found, steps)
+	c.node(found, steps, need)
 	c.clock(found, asked, time.Now())
-	c.space(ctx, found, steps)
-	if sudo {
-		c.sudo(found)
-	}
-	if tools := append(slices.Clone(found.Tools), found.Headers); strings.Join(tools, "") != "" {
-		c.add("WARN", "build tools", "a node that is deployed to needs none: wheel steps build on the workstation", "on the node: %s", strings.TrimSpace(strings.Join(tools, " ")))
-	} else {
-		c.ok("build tools", "none on the node, and none are needed")
-	}
+	bytes, files := ops.DeliverySize(ctx, c.s.env(), steps)
+	c.space(found, bytes, files)
 	for _, l := range ops.Lacks(ctx, c.s.env(), steps, &found.Python) {
 		level := "WARN"
 		if l.Certain {
@@ -217,123 +206,5 @@ func (c *checking) lock(ctx context.Context, client *remote.Client) {
 		c.add("WARN", "lock", "ask them to close it; 'conc unlock "+c.s.node.Name+" --force' breaks the lock of somebody who is gone",
 			"bundle %s is held by %s since %s", c.s.bundle.Dir(), who, h.Since.UTC().Format(time.RFC3339))
 		c.worst(exitBlocked)
-	}
-}
-
-func (c *checking) python(found *ops.Survey, steps []ops.Step) {
-	c.ok("python", "%s is Python %s", found.Executable, found.Python.Version)
-	has := func(op, option string) bool {
-		return slices.ContainsFunc(steps, func(s ops.Step) bool {
-			return s.Op == op && (option == "" || slices.Contains(s.Args, option))
-		})
-	}
-	if has("venv", "") && !slices.Contains(found.Modules, "venv") {
-		c.add("FAIL", "python", "install python3-venv on the node", "it has no module venv, which the venv step needs")
-	}
-	if has("venv", "--with-pip") && !slices.Contains(found.Modules, "ensurepip") {
-		c.add("FAIL", "python", "install python3-venv on the node, or leave --with-pip out and deliver a wheel of pip", "it has no module ensurepip, which venv --with-pip needs")
-	}
-	if slices.ContainsFunc(steps, func(s ops.Step) bool {
-		return s.Op == "venv" && !slices.Contains(s.Args, "--keep") && !slices.Contains(s.Args, "--clear")
-	}) && found.Venv == "folder" && found.VenvPython {
-		c.add("WARN", "venv", "give each release a venv of its own, or the step --keep or --clear", "there is a virtual environment at %s already", c.s.node.Venv())
-	}
-}
-
-// maxSkew is how far the clocks may be apart before it is told.
-const maxSkew = 5 * time.Second
-
-func (c *checking) clock(found *ops.Survey, asked, answered time.Time) {
-	node := time.UnixMicro(int64(found.Time * 1e6))
-	var skew time.Duration
-	switch {
-	case node.Before(asked):
-		skew = node.Sub(asked)
-	case node.After(answered):
-		skew = node.Sub(answered)
-	}
-	if skew.Abs() > maxSkew {
-		c.add("WARN", "clock", "set the clock of the node or of this workstation", "the node's clock is %s off", skew.Round(time.Second))
-		return
-	}
-	c.ok("clock", "agrees within %s", max(answered.Sub(asked), time.Second).Round(time.Second))
-}
-
-// spare is what is wanted on a disk beside the artifacts.
-const spare = 16 << 20
-
-func (c *checking) space(ctx context.Context, found *ops.Survey, steps []ops.Step) {
-	bytes, files := ops.DeliverySize(ctx, c.s.env(), steps)
-	for _, name := range []string{"home", "venv", "tmp"} {
-		s, ok := found.Space[name]
-		if !ok {
-			continue
-		}
-		// Unpacked and compiled, what is installed takes several times its size.
-		need := map[string]int64{"home": bytes + spare, "venv": 6*bytes + spare, "tmp": spare}[name]
-		switch {
-		case !s.Writable:
-			c.add("FAIL", "disk", "mount it writable, or mend its owner and mode", "%s (%s) is not writable", s.Path, name)
-		case s.Free < uint64(need):
-			c.add("FAIL", "disk", "make room there", "%s (%s) has %d MiB free, about %d MiB are needed", s.Path, name, s.Free>>20, need>>20)
-		case s.AllInodes > 0 && s.Inodes < uint64(files)+1000:
-			c.add("FAIL", "disk", "remove files there", "%s (%s) has room for %d more files only", s.Path, name, s.Inodes)
-		case s.NoExec && name != "tmp":
-			c.add("FAIL", "disk", "mount it without noexec, or put the venv elsewhere", "%s (%s) is mounted noexec: a virtual environment cannot be run there", s.Path, name)
-		default:
-			c.ok("disk", "%s (%s) has %d MiB free", s.Path, name, s.Free>>20)
-		}
-	}
-}
-
-func (c *checking) sudo(found *ops.Survey) {
-	switch found.Sudo.State {
-	case "free", "root":
-		c.ok("sudo", "needs no password")
-	case "asks":
-		c.add("OK", "sudo", "", "asks for a password, or is not allowed to this user: conc asks for it before the first step")
-	case "timeout":
-		c.add("WARN", "sudo", "look at sudo's name look-ups and PAM on the node", "sudo does not answer")
-	default:
-		c.add("FAIL", "sudo", "install sudo on the node, or leave the sudo steps out", "a step needs sudo, which is not on the node")
-	}
-}
-
-// workstation looks at this side.
-func (c *checking) workstation(ctx context.Context) {
-	if c.s.node.MountPoint() != bundle.None {
-		f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-		switch {
-		case err != nil:
-			c.add("FAIL", "FUSE", "load the module (modprobe fuse) and open the device to this user, or set 'mount = none'", "%v", err)
-		default:
-			f.Close()
-			if _, err := exec.LookPath("fusermount3"); err != nil && os.Geteuid() != 0 {
-				c.add("FAIL", "FUSE", "install fuse3 on this workstation", "fusermount3 is not on the PATH")
-			} else {
-				c.ok("FUSE", "/dev/fuse can be used")
-			}
-		}
-	}
-	steps, err := c.s.steps(deploy.Install)
-	if err != nil {
-		return // told later
-	}
-	if slices.ContainsFunc(steps, func(s ops.Step) bool { return s.Op == "wheel" }) {
-		if path, err := exec.LookPath("python3"); err != nil {
-			c.add("FAIL", "workstation", "install python3 here", "a wheel step needs python3, which is not on the PATH")
-		} else {
-			c.ok("workstation", "%s builds wheels", path)
-		}
-	}
-	bytes, _ := ops.DeliverySize(ctx, c.s.env(), steps)
-	var st unix.Statfs_t
-	if dir, err := os.UserHomeDir(); err == nil && unix.Statfs(dir, &st) == nil {
-		free := st.Bavail * uint64(st.Bsize)
-		if free < uint64(bytes+spare) {
-			c.add("FAIL", "workstation", "make room there", "%s has %d MiB free, the spool may need %d MiB", dir, free>>20, (bytes+spare)>>20)
-		} else {
-			c.ok("workstation", "%s has %d MiB free for the spool", dir, free>>20)
-		}
 	}
 }

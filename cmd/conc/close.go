@@ -58,6 +58,7 @@ func (s *session) discard(ctx context.Context) error {
 // end closes the bundle, or forgets it.
 func (s *session) end(ctx context.Context, forget bool) error {
 	word, spool := "closed", ""
+	e := s.event(journal.Closed) // of the lock that is given back
 	var err error
 	if forget {
 		word = "forgotten"
@@ -66,7 +67,6 @@ func (s *session) end(ctx context.Context, forget bool) error {
 		err = s.bundle.Close(ctx)
 		s.app.ui.progressEnd()
 	}
-	e := s.event(journal.Closed)
 	e.Status, e.Message = statusWord(err), word
 	if err != nil {
 		e.Message = err.Error()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -259,34 +258,6 @@ func TestPipFails(t *testing.T) {
 	w.must(exitOK, "install: OK", "install", "--from", "pip")
 	w.must(exitOK, "closed", "close")
 	w.nothingLeft(n, "venvs")
-}
-
-// Ctrl-C halts the step that runs, on the node too.
-func TestInterrupted(t *testing.T) {
-	t.Parallel()
-	n := testnode.Start(t)
-	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:long]\nsleep = remote run touch started; sleep 1000\n")
-	w.must(exitOK, "open", "open", "node1")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := w.command(ctx, "run", "node1", "long")
-	done := make(chan result, 1)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { cmd.Wait(); done <- result{code: cmd.ProcessState.ExitCode()} }()
-	if !await(func() bool { _, err := os.Stat(filepath.Join(n.Home, "bundle-1.4.2/started")); return err == nil }) {
-		t.Error("the step does not start")
-	}
-	w.must(exitBlocked, "works on it now", "close")
-	cmd.Process.Signal(os.Interrupt)
-	if r := <-done; r.code != exitInterrupted || !strings.Contains(stderr.String(), "STOPPED") || !strings.Contains(stderr.String(), "conc run node1 long --from sleep") {
-		t.Errorf("exit code %d\n%s", r.code, stderr.String())
-	}
-	w.must(exitOK, "closed", "close")
-	w.nothingLeft(n)
 }
 
 // A mount that is in use is not unmounted; who uses it is told.

@@ -19,7 +19,7 @@ const (
 	exitBlocked     = 3   // BLOCKED: a precondition does not hold, nothing was changed
 	exitError       = 4   // ERROR: conc, the node or the link between them broke
 	exitTimedOut    = 5   // TIMED OUT
-	exitInterrupted = 130 // Ctrl-C
+	exitInterrupted = 130 // Ctrl-C, or nobody reads the output any more
 )
 
 // rank orders exit codes from good to bad: with several nodes the worst counts.
@@ -161,7 +161,7 @@ func exitCode(err error) int {
 		return shell.code
 	case errors.As(err, &usage), errors.As(err, &inFile), errors.As(err, &config):
 		return exitUsage
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, errNoReader):
 		return exitInterrupted
 	case errors.Is(err, bundle.ErrBlocked), errors.Is(err, bundle.ErrNotOpen), errors.Is(err, bundle.ErrNotOurs):
 		return exitBlocked

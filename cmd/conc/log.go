@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"bundlefs/internal/journal"
+	"bundlefs/internal/proc"
 )
 
 type logOptions struct {
@@ -26,6 +30,23 @@ func newLogCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+// ended tells whether the end of a step is among the events that came after its start.
+func ended(after []journal.Event, start *journal.Event) bool {
+	return slices.ContainsFunc(after, func(e journal.Event) bool {
+		return e.Kind == journal.End && e.Run == start.Run && e.Node == start.Node && e.Step == start.Step
+	})
+}
+
+// notEnded tells how it is with a step of which only the start was noted.
+func notEnded(start *journal.Event) (status, message string) {
+	me, _ := proc.Read(os.Getpid())
+	host, _ := os.Hostname()
+	if p, ok := proc.Read(start.PID); ok && p.Name == me.Name && host == start.Host {
+		return "running", fmt.Sprintf("process %d", start.PID)
+	}
+	return "UNKNOWN", fmt.Sprintf("interrupted: conc (process %d) ended before the step did", start.PID)
+}
+
 func runLog(a *app, o logOptions, args []string) error {
 	deployFile := ""
 	names := map[string]bool{}
@@ -43,8 +64,9 @@ func runLog(a *app, o logOptions, args []string) error {
 	} else if a.file != "" {
 		return err
 	}
+	ours := ofFile(deployFile)
 	events, err := a.journal.Read(func(e *journal.Event) bool {
-		return (deployFile == "" || e.Deploy == deployFile) && (len(names) == 0 || names[e.Node])
+		return (deployFile == "" || ours(e.Deploy)) && (len(names) == 0 || names[e.Node])
 	})
 	if err != nil {
 		return err
@@ -58,9 +80,12 @@ func runLog(a *app, o logOptions, args []string) error {
 		return nil
 	}
 	var rows [][]string
-	for _, e := range events {
-		if e.Kind == journal.Start { // its end tells all of it
-			continue
+	for i, e := range events {
+		if e.Kind == journal.Start {
+			if ended(events[i+1:], &e) { // its end tells all of it
+				continue
+			}
+			e.Status, e.Message = notEnded(&e)
 		}
 		what := string(e.Kind)
 		switch {

@@ -21,17 +21,23 @@ func run(args []string) int {
 	if len(args) > 0 && filepath.Base(args[0]) == "bundlefs" {
 		return mountprog.Main(context.Background(), args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
-	ctx, stop := interruptible()
+	atOnce := &leaving{}
+	ctx, cancel, stop := interruptible(atOnce)
 	defer stop()
-	return newApp(os.Stdin, os.Stdout, os.Stderr).main(ctx, args[1:])
+	a := newApp(os.Stdin, output(os.Stdout, cancel), output(os.Stderr, cancel))
+	a.atOnce = atOnce
+	return a.main(ctx, args[1:])
 }
 
-// interruptible gives a context that the first Ctrl-C ends, so that what runs
-// is halted properly. The second one leaves at once.
-func interruptible() (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
+// interruptible gives a context that the first Ctrl-C ends, or cancel, so that what runs
+// is halted properly. The second Ctrl-C leaves at once.
+func interruptible(atOnce *leaving) (ctx context.Context, cancel, stop func()) {
+	ctx, cancel = context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// Caught, so that it does not end the program: output tells of it. Ignored, it
+	// would be so for all that is started, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
 		for n := 0; ; n++ {
@@ -41,12 +47,13 @@ func interruptible() (context.Context, func()) {
 				return
 			}
 			if n > 0 {
+				atOnce.leave()
 				os.Exit(exitInterrupted)
 			}
 			cancel()
 		}
 	}()
-	return ctx, func() {
+	return ctx, cancel, func() {
 		signal.Stop(signals)
 		close(done)
 		cancel()

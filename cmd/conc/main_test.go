@@ -141,17 +141,23 @@ func (w *workstation) cleanup() {
 			cmd.Run()
 		}
 	}
-	var left []proc.Process
-	if !await(func() bool { left = proc.Marked(w.mark); return len(left) == 0 }) {
-		w.t.Errorf("processes left: %v", left)
-		for _, p := range left {
-			p.Signal(9)
-		}
-	}
+	mustEnd(w.t, w.mark)
 	for _, m := range w.mounts() {
 		w.t.Errorf("mount left: %s", m)
 		if exec.Command("fusermount3", "-uz", "--", m).Run() != nil {
 			exec.Command("umount", "-l", "--", m).Run()
+		}
+	}
+}
+
+// mustEnd fails the test when processes with a mark in their environment do not end.
+func mustEnd(t *testing.T, mark string) {
+	t.Helper()
+	var left []proc.Process
+	if !await(func() bool { left = proc.Marked(mark); return len(left) == 0 }) {
+		t.Errorf("processes left: %v", left)
+		for _, p := range left {
+			p.Signal(9)
 		}
 	}
 }

@@ -57,6 +57,7 @@ func runJobs(ctx context.Context, a *app, o *runOptions, m manyOptions, sel *sel
 	jobs := make([]*job, 0, len(sel.nodes))
 	defer func() {
 		for _, j := range jobs {
+			j.env.Forget()
 			j.s.close()
 		}
 	}()
@@ -82,7 +83,11 @@ func runJobs(ctx context.Context, a *app, o *runOptions, m manyOptions, sel *sel
 	}
 	r := &runs{a: a, failed: map[*job]error{}}
 	for _, j := range jobs { // before the display begins: it may ask
-		if err := j.authorize(ctx); err != nil {
+		err := j.ready() // who cannot begin is not asked for a password
+		if err == nil {
+			err = j.authorize(ctx)
+		}
+		if err != nil {
 			r.note(j, err)
 		}
 	}
@@ -110,6 +115,13 @@ type runs struct {
 }
 
 func (r *runs) note(j *job, err error) {
+	var run *runError
+	if errors.As(err, &run) && len(run.result.Output) > 0 { // other nodes have written since
+		r.a.ui.info(j.s.node.Name, run.result.Step, "the last lines of what it wrote:")
+		for _, line := range lastLines(run.result) {
+			r.a.ui.output(j.s.node.Name, run.result.Step, line)
+		}
+	}
 	r.a.ui.fail(prefixed{j.s.node.Name, err})
 	r.mu.Lock()
 	defer r.mu.Unlock()

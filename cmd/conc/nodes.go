@@ -1,11 +1,10 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"bundlefs/bundle"
 )
 
 type nodesOptions struct{ json bool }
@@ -28,6 +27,7 @@ type nodeInfo struct {
 	Groups  []string `json:"groups"`
 	Bundle  string   `json:"bundle"`
 	Open    bool     `json:"open"`
+	As      string   `json:"as,omitempty"` // the bundle that is open, when it is not that of deploy.ini any more
 }
 
 func runNodes(a *app, o nodesOptions) error {
@@ -35,22 +35,19 @@ func runNodes(a *app, o nodesOptions) error {
 	if err != nil {
 		return err
 	}
-	states, err := bundle.List(a.stateDir)
-	if err != nil {
-		a.ui.warn("", "", "%v", err)
-	}
-	open := map[string]bool{}
-	for _, name := range openOf(f, states) {
-		open[name] = true
-	}
 	list := []nodeInfo{}
-	for _, n := range f.Nodes() {
-		info := nodeInfo{Name: n.Name, Groups: n.Groups(), Bundle: n.Bundle(), Open: open[n.Name]}
-		// Listing must not fail for a key that is not on this machine.
-		if t, err := target(n); err == nil {
-			info.Address = t.String()
-		} else {
-			info.Address = n.Host()
+	nodes := f.Nodes()
+	for _, n := range openOf(f, a.states()) {
+		if !slices.Contains(nodes, n) { // not in deploy.ini any more
+			nodes = append(nodes, n)
+		}
+	}
+	for _, n := range nodes {
+		info := nodeInfo{Name: n.Name, Address: address(n), Groups: n.Groups(), Bundle: n.Bundle()}
+		if st := a.openState(f, n); st != nil {
+			if info.Open = true; !isNow(st, n) {
+				info.As = st.Dir + " at " + st.Target
+			}
 		}
 		list = append(list, info)
 	}
@@ -63,7 +60,10 @@ func runNodes(a *app, o nodesOptions) error {
 		if n.Open {
 			state = "open"
 		}
-		rows = append(rows, []string{n.Name, n.Address, orDash(strings.Join(n.Groups, ",")), n.Bundle, state})
+		if n.As != "" {
+			state = "opened as " + n.As
+		}
+		rows = append(rows, []string{n.Name, orDash(n.Address), orDash(strings.Join(n.Groups, ",")), orDash(n.Bundle), state})
 	}
 	a.ui.table(rows)
 	return nil

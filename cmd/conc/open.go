@@ -33,6 +33,9 @@ func runOpen(ctx context.Context, a *app, o openOptions, args []string) error {
 		return err
 	}
 	return a.each(ctx, sel, func(s *session) error {
+		if err := s.openedElsewhere(); err != nil {
+			return err
+		}
 		if err := s.configure(s.node.MountPoint(), o.message); err != nil {
 			return err
 		}

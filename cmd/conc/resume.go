@@ -21,8 +21,9 @@ func stepLines(steps []ops.Step) []string {
 // resumeFrom gives the step after the last one that was OK in the list's last
 // run on the node.
 func (s *session) resumeFrom(list string, steps []ops.Step) (string, error) {
+	ours := ofFile(s.file.Path())
 	events, err := s.app.journal.Read(func(e *journal.Event) bool {
-		return e.Deploy == s.file.Path() && e.Node == s.node.Name && e.List == list
+		return ours(e.Deploy) && e.Node == s.node.Name && e.List == list
 	})
 	if err != nil {
 		return "", err
@@ -42,10 +43,12 @@ func (s *session) resumeFrom(list string, steps []ops.Step) (string, error) {
 			"name the step to go on with: --from STEP"}
 	}
 	next := last.Step // the run's first
+	lock := last.Lock
 	for _, e := range events[start+1:] {
 		if e.Run != last.Run {
 			continue
 		}
+		lock = e.Lock
 		i := slices.IndexFunc(steps, func(x ops.Step) bool { return x.Name == e.Step })
 		switch {
 		case e.Kind == journal.End && e.Status == ops.OK.String() && i >= 0:
@@ -58,6 +61,15 @@ func (s *session) resumeFrom(list string, steps []ops.Step) (string, error) {
 	}
 	if next == "" {
 		return "", &blockedError{fmt.Errorf("%s: the last run of %s came to its end: there is nothing to go on with", s.node.Name, list), "start it without --resume"}
+	}
+	i := slices.IndexFunc(steps, func(x ops.Step) bool { return x.Name == next })
+	if now := journal.LockID(s.bundle.Token()); now != lock && !(i >= 0 && opens(steps[i:])) {
+		what := "closed and opened again"
+		if now == "" {
+			what = "closed"
+		}
+		return "", &blockedError{fmt.Errorf("%s: bundle %s was %s since the last run of %s, which halted before %s: what was delivered is gone", s.node.Name, s.dir, what, list, next),
+			"start it without --resume, or name the step to go on with: --from STEP"}
 	}
 	return next, nil
 }

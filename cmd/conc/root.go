@@ -22,6 +22,7 @@ type app struct {
 	stateDir string // with the states of bundles and the journal
 	cacheDir string // with what mounts have not sent yet; "" for the user's
 	journal  *journal.Journal
+	atOnce   *leaving // what a second Ctrl-C must do; may be nil
 
 	file    string // --file
 	verbose bool   // --verbose
@@ -36,7 +37,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 func (a *app) main(ctx context.Context, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
+	told := context.AfterFunc(ctx, func() { a.ui.warn("", "", "interrupted: what runs is being ended; a second Ctrl-C leaves at once") })
 	err := root.ExecuteContext(ctx)
+	told()
 	a.ui.progressEnd()
 	if err == nil {
 		return exitOK
@@ -44,7 +47,10 @@ func (a *app) main(ctx context.Context, args []string) int {
 	if !a.parsed {
 		err = usagef("'conc --help' lists the commands, 'conc COMMAND --help' explains one", "%w", err)
 	}
-	if shell := (*shellError)(nil); !errors.As(err, &shell) { // what ran there has said why
+	switch shell := (*shellError)(nil); {
+	case errors.As(err, &shell): // what ran there has said why
+	case errors.Is(err, errNoReader): // nobody wants to know
+	default:
 		a.ui.fail(err)
 	}
 	return exitCode(err)

@@ -116,6 +116,18 @@ func (j *job) options() ops.Options {
 	return o
 }
 
+// ready tells why the steps cannot begin; nil when they can.
+func (j *job) ready() error {
+	s := j.s
+	if err := s.openedElsewhere(); err != nil {
+		return err
+	}
+	if !s.bundle.IsOpen() && !opens(j.chosen) {
+		return &hintedError{fmt.Errorf("%s: bundle %s: %w", s.node.Name, s.dir, bundle.ErrNotOpen), "open it first: conc open " + s.node.Name}
+	}
+	return nil
+}
+
 // authorize has the sudo password asked for, where it is needed.
 func (j *job) authorize(ctx context.Context) error {
 	if r := ops.Authorize(ctx, j.env, j.steps, j.options()); r.Status != ops.OK {
@@ -133,9 +145,8 @@ func (j *job) run(ctx context.Context) (ops.Result, error) {
 		return ops.Result{}, err
 	}
 	defer release()
-	if !s.bundle.IsOpen() && !opens(j.chosen) {
-		return ops.Result{}, &hintedError{fmt.Errorf("%s: bundle %s: %w", s.node.Name, s.bundle.Dir(), bundle.ErrNotOpen),
-			"open it first: conc open " + s.node.Name}
+	if err := j.ready(); err != nil {
+		return ops.Result{}, err
 	}
 	e := s.event(journal.RunStart)
 	e.List, e.Run, e.Steps = j.list, rand.Text(), stepLines(j.steps)
@@ -145,7 +156,7 @@ func (j *job) run(ctx context.Context) (ops.Result, error) {
 	s.app.note(e)
 	r := ops.Run(ctx, j.env, j.steps, j.options(), s.sink(j.list, e.Run, j.o.json))
 	s.app.ui.progressEnd()
-	e.Kind, e.Steps = journal.RunEnd, nil
+	e.Kind, e.Steps, e.Lock = journal.RunEnd, nil, journal.LockID(s.bundle.Token())
 	e.Step, e.Status, e.Message, e.Next = r.Step, r.Status.String(), r.Message, r.Next
 	s.app.note(e)
 	if r.Status != ops.OK {

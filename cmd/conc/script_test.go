@@ -46,10 +46,14 @@ func runScript(t *testing.T, file string, wrap []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(runtime)
+	mark := "CONC_TEST_MARK=" + filepath.Base(runtime)
+	t.Cleanup(func() { // after the script, which runs as a parallel test
+		os.RemoveAll(runtime)
+		mustEnd(t, mark)
+	})
 	testscript.Run(t, testscript.Params{
 		Files: []string{file},
-		Setup: func(env *testscript.Env) error { return setupScript(env, n, runtime) },
+		Setup: func(env *testscript.Env) error { return setupScript(env, n, runtime, mark) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": func(ts *testscript.TestScript, neg bool, args []string) { exits(ts, neg, args, wrap) }, "expand": expand,
 		},
@@ -57,7 +61,7 @@ func runScript(t *testing.T, file string, wrap []string) {
 	})
 }
 
-func setupScript(env *testscript.Env, n *testnode.Node, runtime string) error {
+func setupScript(env *testscript.Env, n *testnode.Node, runtime, mark string) error {
 	home := filepath.Join(env.WorkDir, "home")
 	for k, v := range map[string]string{
 		"HOME": home, "XDG_STATE_HOME": filepath.Join(home, "state"), "XDG_RUNTIME_DIR": runtime, "TZ": "UTC",
@@ -65,7 +69,7 @@ func setupScript(env *testscript.Env, n *testnode.Node, runtime string) error {
 	} {
 		env.Setenv(k, v)
 	}
-	env.Vars = append(env.Vars, raceEnv)
+	env.Vars = append(env.Vars, raceEnv, mark)
 	config := ""
 	if n != nil {
 		env.Setenv("PORT", strconv.Itoa(n.Port))

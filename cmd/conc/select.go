@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,8 +16,17 @@ import (
 	"bundlefs/ops"
 )
 
-// load reads the deploy.ini.
+// load reads the deploy.ini: in a mount that of its bundle, unless another is named.
 func (a *app) load() (*deploy.File, error) {
+	states, err := bundle.List(a.stateDir)
+	if err != nil {
+		a.ui.warn("", "", "%v", err)
+	}
+	if a.file == "" && os.Getenv(deploy.EnvFile) == "" {
+		if st := mountHere(states); st != nil {
+			return a.loadFile(st.Deploy)
+		}
+	}
 	path, err := deploy.Find(a.file)
 	if err != nil {
 		return nil, usagef(hintOf(err), "%w", err)
@@ -36,6 +46,8 @@ func (a *app) loadFile(path string) (*deploy.File, error) {
 type selection struct {
 	file  *deploy.File
 	nodes []*deploy.Node
+	// opened: their bundles are meant as they were opened, whatever deploy.ini says by now.
+	opened bool
 }
 
 // nodes gives the nodes that are named.
@@ -48,59 +60,36 @@ func (a *app) nodes(names []string) (*selection, error) {
 	if err != nil {
 		return nil, usagef(hintOf(err), "%w", err)
 	}
-	return &selection{f, list}, nil
+	return &selection{file: f, nodes: list}, nil
 }
 
 // nodesOrOpen gives the nodes that are named, or the one that is meant when
 // none is: whose mount the current folder is in, or whose bundle is the only
 // one of this deploy.ini that is open.
 func (a *app) nodesOrOpen(names []string) (*selection, error) {
-	if len(names) > 0 {
-		return a.nodes(names)
-	}
-	states, err := bundle.List(a.stateDir)
-	if err != nil {
-		a.ui.warn("", "", "%v", err)
-	}
-	if st := mountHere(states); st != nil {
-		f, err := a.loadFile(st.Deploy)
-		if err != nil {
-			return nil, err
-		}
-		n, err := f.Node(st.Node)
-		if err != nil {
-			return nil, usagef(hintOf(err), "%w", err)
-		}
-		return &selection{f, []*deploy.Node{n}}, nil
-	}
 	f, err := a.load()
 	if err != nil {
 		return nil, err
 	}
-	open := openOf(f, states)
-	switch len(open) {
+	states := a.states()
+	sel := &selection{file: f, opened: true}
+	if len(names) > 0 {
+		sel.nodes, err = selectOpen(f, states, names)
+		return sel, err
+	}
+	if st := mountHere(states); st != nil && sameFile(st.Deploy, f.Path()) {
+		sel.nodes, err = selectOpen(f, states, []string{st.Node})
+		return sel, err
+	}
+	sel.nodes = openOf(f, states)
+	switch len(sel.nodes) {
 	case 1:
-		list, err := f.Select(open[0])
-		return &selection{f, list}, err
+		return sel, nil
 	case 0:
 		return nil, &hintedError{fmt.Errorf("no bundle of %s is open here: %w", f.Path(), bundle.ErrNotOpen),
 			"open one with 'conc open NODE'; the nodes are " + strings.Join(nodeNames(f.Nodes()), ", ")}
 	}
-	return nil, usagef("name the node, one of "+strings.Join(open, ", "), "%d bundles of %s are open", len(open), f.Path())
-}
-
-// openOf lists the nodes of a deploy.ini with an open bundle, in its order.
-func openOf(f *deploy.File, states []bundle.State) []string {
-	var open []string
-	for _, n := range f.Nodes() {
-		for _, st := range states {
-			if st.Deploy == f.Path() && st.Node == n.Name && st.Dir == n.Bundle() {
-				open = append(open, n.Name)
-				break
-			}
-		}
-	}
-	return open
+	return nil, usagef("name the node, one of "+strings.Join(nodeNames(sel.nodes), ", "), "%d bundles of %s are open", len(sel.nodes), f.Path())
 }
 
 // mountHere gives the bundle whose mount the current folder is in.
@@ -166,7 +155,7 @@ func target(n *deploy.Node) (remote.Target, error) {
 func (a *app) each(ctx context.Context, sel *selection, do func(*session) error) error {
 	nodes := sel.nodes
 	one := func(n *deploy.Node) error {
-		s, err := a.newSession(sel.file, n)
+		s, err := a.session(sel, n)
 		if err != nil {
 			return err
 		}

@@ -18,18 +18,23 @@ type session struct {
 	file   *deploy.File
 	node   *deploy.Node
 	target remote.Target
+	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
 	mu     sync.Mutex // guards client
 	client *remote.Client
 }
 
+// newSession is of a node as deploy.ini has it.
 func (a *app) newSession(f *deploy.File, n *deploy.Node) (*session, error) {
+	if _, err := f.Node(n.Name); err != nil { // only its bundle is still there
+		return nil, usagef(hintOf(err), "%w", err)
+	}
 	t, err := target(n)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{app: a, file: f, node: n, target: t}
+	s := &session{app: a, file: f, node: n, target: t, dir: n.Bundle()}
 	if err := s.configure(n.MountPoint(), ""); err != nil {
 		return nil, err
 	}
@@ -40,7 +45,7 @@ func (a *app) newSession(f *deploy.File, n *deploy.Node) (*session, error) {
 func (s *session) configure(mountpoint, message string) (err error) {
 	shown := progress.Barrier{What: s.node.Name + ": unmount"}
 	s.bundle, err = bundle.New(bundle.Config{
-		Target: s.target, Node: s.node.Name, Dir: s.node.Bundle(), MountPoint: mountpoint,
+		Target: s.target, Node: s.node.Name, Dir: s.dir, MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
 		Connect: s.connect, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
 		Progress: func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) },
@@ -80,5 +85,5 @@ func (s *session) close() {
 
 // event is an entry of the journal about this node.
 func (s *session) event(kind journal.Kind) journal.Event {
-	return journal.Event{Kind: kind, Node: s.node.Name, Bundle: s.bundle.Dir(), Deploy: s.file.Path()}
+	return journal.Event{Kind: kind, Node: s.node.Name, Bundle: s.dir, Lock: journal.LockID(s.bundle.Token()), Deploy: s.file.Path()}
 }

@@ -41,7 +41,7 @@ the mount is on the node before, and what was done there shows in the mount afte
 			if len(sel.nodes) != 1 {
 				return usagef("name one of "+fmt.Sprint(nodeNames(sel.nodes)), "one node at a time")
 			}
-			s, err := a.newSession(sel.file, sel.nodes[0])
+			s, err := a.session(sel, sel.nodes[0])
 			if err != nil {
 				return err
 			}

@@ -44,6 +44,18 @@ type jsonEvent struct {
 	Command string        `json:"command,omitempty"`
 	Resume  string        `json:"resume,omitempty"`
 	Elapsed time.Duration `json:"elapsed,omitempty"` // nanoseconds
+	Output  []string      `json:"output,omitempty"`  // the last lines of a step that is not OK
+}
+
+// maxShown is how many of the last lines of a step that is not OK are shown again.
+const maxShown = 10
+
+// lastLines are the last lines that a step wrote; none when it is OK.
+func lastLines(r ops.Result) []string {
+	if r.Status == ops.OK {
+		return nil
+	}
+	return r.Output[max(0, len(r.Output)-maxShown):]
 }
 
 func (k *sink) emit(step ops.Step, e jsonEvent) {
@@ -93,6 +105,9 @@ func (k *sink) Progress(step ops.Step, p ops.Progress) {
 
 func (k *sink) StepEnded(step ops.Step, r ops.Result) {
 	k.s.app.ui.progressEnd()
+	if r.Command == "" { // what went well is worth knowing by hand, too
+		r.Command = ops.Explain(step, *k.s.env())
+	}
 	e := k.event(journal.End, step)
 	e.Status, e.Message, e.Command, e.Elapsed, e.Output = r.Status.String(), r.Message, r.Command, r.Elapsed, r.Output
 	e.Next = r.Next
@@ -100,6 +115,7 @@ func (k *sink) StepEnded(step ops.Step, r ops.Result) {
 	if k.json {
 		k.emit(step, jsonEvent{
 			Event: "step end", Status: r.Status.String(), Message: r.Message, Hint: r.Hint, Command: r.Command, Resume: r.Resume, Elapsed: r.Elapsed,
+			Output: lastLines(r),
 		})
 		return
 	}

@@ -32,7 +32,8 @@ func newStatusCommand(a *app) *cobra.Command {
 type bundleInfo struct {
 	Node     string          `json:"node"`
 	Bundle   string          `json:"bundle"`
-	Open     bool            `json:"open"` // by this workstation
+	Open     bool            `json:"open"`          // by this workstation
+	Now      string          `json:"now,omitempty"` // what deploy.ini has by now, when that is another
 	Phase    string          `json:"phase,omitempty"`
 	Holder   string          `json:"holder,omitempty"`
 	Message  string          `json:"message,omitempty"`
@@ -53,7 +54,7 @@ func runStatus(ctx context.Context, a *app, o statusOptions, args []string) erro
 	var sel *selection
 	var err error
 	if len(args) > 0 {
-		sel, err = a.nodes(args)
+		sel, err = a.nodesOrOpen(args)
 	} else {
 		sel, err = a.allOpen()
 	}
@@ -87,12 +88,7 @@ func (a *app) allOpen() (*selection, error) {
 	if err != nil {
 		return nil, err
 	}
-	states, err := bundle.List(a.stateDir)
-	if err != nil {
-		a.ui.warn("", "", "%v", err)
-	}
-	nodes, err := f.Select(openOf(f, states)...)
-	return &selection{f, nodes}, err
+	return &selection{f, openOf(f, a.states()), true}, nil
 }
 
 func (s *session) status(ctx context.Context, local bool) (*bundleInfo, error) {
@@ -107,6 +103,9 @@ func (s *session) status(ctx context.Context, local bool) (*bundleInfo, error) {
 		i.Open, i.Phase, i.Holder, i.Message, i.Since = true, string(st.Phase), st.Record.Who(), st.Record.Message, &since
 		i.Mount, i.Health, i.Problem, i.Bundlefs = st.MountPoint, string(st.Health), st.Problem, st.Mount
 		i.Spool, i.mount = st.Spool, st.MountStatus()
+		if !isNow(&st.State, s.node) {
+			i.Now = nowText(s.file, s.node)
+		}
 		if i.mount != nil && i.mount.Fence != "" {
 			i.Lock, i.LockNote = "lost", strings.TrimPrefix(i.mount.Fence, "lock lost: ")
 		}
@@ -146,13 +145,17 @@ func (s *session) lockStatus(ctx context.Context, i *bundleInfo) {
 }
 
 func (s *session) lastStep() (string, error) {
+	ours := ofFile(s.file.Path())
 	events, err := s.app.journal.Read(func(e *journal.Event) bool {
-		return e.Kind == journal.End && e.Node == s.node.Name && e.Bundle == s.bundle.Dir() && e.Deploy == s.file.Path()
+		return (e.Kind == journal.End || e.Kind == journal.Start) && e.Node == s.node.Name && e.Bundle == s.bundle.Dir() && ours(e.Deploy)
 	})
 	if err != nil || len(events) == 0 {
 		return "", err
 	}
 	e := events[len(events)-1]
+	if e.Kind == journal.Start {
+		e.Status, _ = notEnded(&e)
+	}
 	return fmt.Sprintf("%s %s: %s at %s", e.List, e.Step, e.Status, e.Time.Local().Format(time.DateTime)), nil
 }
 
@@ -168,6 +171,9 @@ func (i *bundleInfo) rows() [][]string {
 		lock += ": " + i.LockNote
 	}
 	add("lock", lock)
+	if i.Now != "" {
+		add("opened as", i.Bundle+"; deploy.ini has "+i.Now+" now")
+	}
 	if i.Phase != string(bundle.PhaseOpen) {
 		add("phase", i.Phase)
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+	"unicode/utf8"
 
 	"bundlefs/internal/testnode"
 )
@@ -21,11 +23,27 @@ sshd.ip = 127.0.0.1
 sshd.port = PORT
 mount = none
 python = /usr/bin/python3
+venv = v
 [node:n1]
 [jobs:root]
 who = remote sudo id -u
 wait = remote sudo sh -c 'echo $$ > going; while [ ! -e go ]; do sleep 0.1; done; env; cat'
 bad = remote sudo sh -c 'echo no; exit 3'
+[jobs:venv]
+venv = remote venv
+[jobs:own]
+call = remote python --sudo own:secret
+check = remote test --sudo own
+`
+
+// ownSudo is an application that is given the password. It must not hold it.
+const ownSudo = `import unittest
+def secret(ncd, sudoPass):
+    assert len(sudoPass) == LENGTH
+    print("called with it")
+class Check(unittest.TestCase):
+    def test_it(self):
+        self.assertEqual(len(self.sudoPass), LENGTH)
 `
 
 // The password of sudo shows nowhere: not in processes, files or output.
@@ -53,13 +71,7 @@ func TestSudoPassword(t *testing.T) {
 	found := make(chan []string, 1)
 	bundle := filepath.Join(n.Home, "b")
 	go func() {
-		deadline := time.Now().Add(time.Minute)
-		for time.Now().Before(deadline) {
-			if _, err := os.Stat(filepath.Join(bundle, "going")); err == nil {
-				break
-			}
-			time.Sleep(10 * time.Millisecond) // polls
-		}
+		await(func() bool { _, err := os.Stat(filepath.Join(bundle, "going")); return err == nil })
 		found <- processesWith(testnode.SudoPassword)
 		os.WriteFile(filepath.Join(bundle, "go"), nil, 0o644)
 	}()
@@ -71,6 +83,12 @@ func TestSudoPassword(t *testing.T) {
 		t.Errorf("not root:\n%s", r.stderr)
 	}
 	shown := r.stdout + r.stderr
+	r = w.must(exitFailed, "", "run", "n1", "root", "--sudo-password-file", secret, "--json")
+	if !strings.Contains(r.stdout, `"line":"no"`) {
+		t.Errorf("events:\n%s", r.stdout)
+	}
+	shown += r.stdout + r.stderr
+	shown += w.ownSudo(n, secret)
 	for _, args := range [][]string{{"log", "--json"}, {"log", "--output"}, {"plan", "n1", "root"}, {"plan", "n1", "root", "--format", "sh"}, {"status"}} {
 		r := w.must(exitOK, "", args...)
 		shown += r.stdout + r.stderr
@@ -79,9 +97,16 @@ func TestSudoPassword(t *testing.T) {
 		if strings.Contains(shown, form) {
 			t.Error("the password shows in what conc writes")
 		}
-		for _, dir := range []string{w.home, w.project, n.Home} {
-			for _, file := range filesWith(t, dir, form) {
-				t.Errorf("the password is in %s", file)
+		if strings.Contains(n.Log(), form) {
+			t.Error("the password is in sshd's log")
+		}
+		for _, dir := range []string{w.home, w.project, n.Home, os.TempDir()} {
+			for _, file := range filesWith(dir, form) {
+				// Where tests keep what they give to conc, and where the tests are built, of which it is a part.
+				in, _, _ := strings.Cut(strings.TrimPrefix(file, os.TempDir()+"/"), "/")
+				if !strings.HasPrefix(in, "TestSudo") && !strings.HasPrefix(in, "go-build") {
+					t.Errorf("the password is in %s", file)
+				}
 			}
 		}
 	}
@@ -103,20 +128,85 @@ func processesWith(word string) []string {
 	return found
 }
 
-func filesWith(t *testing.T, dir, word string) []string {
+// filesWith are the files with a word; what others remove meanwhile does not matter.
+func filesWith(dir, word string) []string {
 	var found []string
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
-			return err
+			return nil
 		}
-		data, err := os.ReadFile(path)
-		if bytes.Contains(data, []byte(word)) {
+		if info, err := e.Info(); err != nil || info.Size() > 8<<20 {
+			return nil
+		}
+		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(word)) {
 			found = append(found, path)
 		}
-		return err
+		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
 	return found
+}
+
+// ownSudo runs an application that gets the password, as step and by conc test, and gives all
+// that conc shows.
+func (w *workstation) ownSudo(n *testnode.Node, secret string) string {
+	w.t.Helper()
+	w.must(exitOK, "", "run", "n1", "venv")
+	folders, _ := filepath.Glob(filepath.Join(n.Home, "v/lib/python3*/site-packages"))
+	if len(folders) != 1 {
+		w.t.Fatalf("the venv's folders are %v", folders)
+	}
+	write(w.t, filepath.Join(folders[0], "own.py"), strings.ReplaceAll(ownSudo, "LENGTH", fmt.Sprint(utf8.RuneCountInString(testnode.SudoPassword))))
+	r := w.must(exitOK, "call | called with it", "run", "n1", "own", "--sudo-password-file", secret)
+	shown := r.stdout + r.stderr
+	for _, format := range [][]string{nil, {"--json"}} {
+		in, out, err := os.Pipe()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		cmd := w.command(w.t.Context(), append([]string{"test", "n1", "--sudo-password-fd", "3"}, format...)...)
+		cmd.ExtraFiles = []*os.File{in}
+		io.WriteString(out, testnode.SudoPassword+"\n")
+		out.Close()
+		r := w.finish(cmd)
+		in.Close()
+		if r.code != exitOK || !strings.Contains(r.stdout+r.stderr, "1 test") {
+			w.t.Errorf("conc test: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		shown += r.stdout + r.stderr
+	}
+	return shown
+}
+
+// Of several nodes, each is asked once, by the agent that runs its steps; one whose run cannot
+// begin is not asked.
+func TestSudoSeveral(t *testing.T) {
+	if os.Getuid() != 0 { // only root can give somebody a password
+		return
+	}
+	t.Parallel()
+	n := testnode.Start(t, testnode.WithSudo("USER ALL=(ALL:ALL) ALL"))
+	w := newWorkstation(t, n, n.Target(), "", sudoDeploy+"[jobs:who]\nwho = remote sudo id -u\n[node:n2]\nbundle = b2\n")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(testnode.SudoPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, nodes := range []string{"n1", "@all"} {
+		r := w.must(exitBlocked, "open it first: conc open n1", "run", nodes, "who", "--sudo-password-file", "/nosuch")
+		if strings.Contains(r.stderr, "/nosuch") {
+			t.Errorf("%s: the password was asked for:\n%s", nodes, r.stderr)
+		}
+	}
+	w.must(exitOK, "", "open", "@all")
+	const session = "Starting session: command for "
+	before := strings.Count(n.Log(), session)
+	r := w.must(exitOK, "", "run", "@all", "who", "--sudo-password-file", secret, "--parallel", "2")
+	if strings.Count(r.stderr, "who | 0") != 2 {
+		t.Errorf("not root:\n%s", r.stderr)
+	}
+	if got := strings.Count(n.Log(), session) - before; got != 2 {
+		t.Errorf("%d agents for two nodes", got)
+	}
+	// A run that is not begun leaves no agent.
+	w.must(exitFailed, "not begun", "run", "@all", "root", "--sudo-password-file", secret, "--max-fail", "1", "--from", "bad")
+	w.must(exitOK, "", "close", "@all")
 }

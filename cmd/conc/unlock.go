@@ -47,6 +47,9 @@ func (s *session) unlock(ctx context.Context, force bool) error {
 		return nil
 	}
 	s.app.ui.info(name, "", "%s is held by %s", dir, holderText(h))
+	if h.Ours {
+		return &hintedError{fmt.Errorf("%s: not unlocked: %w: this workstation holds it", name, bundle.ErrBlocked), "end it with 'conc close " + name + "'"}
+	}
 	if !force {
 		return &hintedError{fmt.Errorf("%s: not unlocked: %w", name, bundle.ErrBlocked),
 			"talk to the holder; 'conc unlock " + name + " --force' breaks the lock"}

@@ -9,6 +9,8 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +56,7 @@ type Event struct {
 	Deploy  string        `json:"deploy,omitempty"` // path of deploy.ini
 	Node    string        `json:"node,omitempty"`
 	Bundle  string        `json:"bundle,omitempty"`
+	Lock    string        `json:"lock,omitempty"`   // which opening of the bundle: see [LockID]
 	List    string        `json:"list,omitempty"`   // the job list
 	Run     string        `json:"run,omitempty"`    // tells runs apart, those at the same time too
 	Steps   []string      `json:"steps,omitempty"`  // of the start of a run: the whole list
@@ -65,6 +68,16 @@ type Event struct {
 	Command string        `json:"command,omitempty"` // the step by hand
 	Elapsed time.Duration `json:"elapsed,omitempty"` // nanoseconds
 	Output  []string      `json:"output,omitempty"`  // the last lines
+}
+
+// LockID tells the openings of a bundle apart by their tokens, without telling the token:
+// who knows that could take the lock for his. "" for "".
+func LockID(token string) string {
+	if token == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Journal is a place for events.

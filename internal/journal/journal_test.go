@@ -39,6 +39,13 @@ func TestAddAndRead(t *testing.T) {
 	}
 }
 
+func TestLockID(t *testing.T) {
+	a, b := LockID("0123456789abcdef"), LockID("0123456789abcdee")
+	if a == b || a != LockID("0123456789abcdef") || len(a) != 16 || strings.Contains(a, "0123") || LockID("") != "" {
+		t.Errorf("%q %q %q", a, b, LockID(""))
+	}
+}
+
 func TestHalfALineIsLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "journal.jsonl"), []byte(`{"kind":"open","no`), 0o600); err != nil {

@@ -96,7 +96,7 @@ func (n *Node) start() error {
 	if n.dir, err = os.MkdirTemp("", "conc-node-"); err != nil {
 		return err
 	}
-	if n.dir, err = filepath.EvalSymlinks(n.dir); err != nil {
+	if n.dir, err = absolute(n.dir); err != nil {
 		return err
 	}
 	n.Home = filepath.Join(n.dir, "home")
@@ -112,6 +112,19 @@ func (n *Node) start() error {
 	}
 	n.running.Go(n.accept)
 	return nil
+}
+
+// absolute is without symlinks; TMPDIR may be relative.
+func absolute(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return dir, err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return dir, err
+	}
+	return real, nil
 }
 
 // makeKeys makes both keys, and the server's configuration from them.

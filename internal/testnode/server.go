@@ -199,6 +199,9 @@ func (n *Node) launch() error {
 	}
 }
 
+// Log returns what sshd has logged.
+func (n *Node) Log() string { return n.log(0) }
+
 // log returns what sshd logged from an offset on.
 func (n *Node) log(offset int64) string {
 	text, err := os.ReadFile(n.logFile())
