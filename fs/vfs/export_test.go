@@ -88,3 +88,6 @@ func Hold(x *Exclusive) (release func()) {
 	set(true)
 	return func() { set(false) }
 }
+
+// KeepNothing has no room set aside in journals, as where a file system cannot do so.
+func KeepNothing() { tellFactor = 0 }
