@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +49,8 @@ type journal struct {
 	size int64  // where the next frame goes
 	seq  uint64 // of the last frame
 	buf  []byte // a frame being made; kept when small
+
+	unsynced atomic.Bool // something was appended since sync
 
 	held   int64 // up to where the disk has room set aside for it
 	noHold bool  // the file system cannot set any aside
@@ -268,6 +271,7 @@ func (j *journal) append(keep int64, payloads ...[]byte) error {
 	}
 	j.size += int64(len(b))
 	j.seq++
+	j.unsynced.Store(true)
 	return nil
 }
 
@@ -347,7 +351,12 @@ func (j *journal) sync() error {
 	if j.file == nil {
 		return closedError("sync", j.path)
 	}
-	return fdatasync(j.file)
+	j.unsynced.Store(false)
+	err := fdatasync(j.file)
+	if err != nil {
+		j.unsynced.Store(true)
+	}
+	return err
 }
 
 // close closes the file; what was appended stays.

@@ -144,6 +144,9 @@ func (s *Spool) Empty() (bool, error) {
 // For data files see SyncData.
 func (s *Spool) Sync() error { return s.journal.sync() }
 
+// Unsynced reports whether anything was appended since Sync was called last.
+func (s *Spool) Unsynced() bool { return s.journal.unsynced.Load() }
+
 // WriteAt writes all of p at byte off of the data file of id, which is made if
 // it is missing. After an error each byte of that range is the old or the new one.
 func (s *Spool) WriteAt(id uint64, p []byte, off int64) error { return s.data.writeAt(id, p, off) }

@@ -82,6 +82,8 @@ type Exclusive struct {
 	// folder is renamed on the node, since paths may lead through it. Taken before mu.
 	paths sync.RWMutex
 
+	syncing sync.Mutex // held while the spool is brought to the disk; taken before mu
+
 	mu      sync.Mutex // guards what follows, and all nodes and dentries
 	changed *sync.Cond // on mu: something that a waiter may wait for
 	nodes   map[Ino]*xnode
@@ -102,6 +104,7 @@ type Exclusive struct {
 	keep       int64        // bytes that the journal needs room for, of what it tells of
 	unsaid     map[Ino]bool // whose content the node has, which is among the owed
 	left       []Ino        // whose data is removed from the spool when the journal says so
+	unsynced   map[Ino]bool // whose data in the spool is perhaps not on the disk
 	quiet      bool         // nothing is started until it is
 	doubts     []*doubt     // changes on the node of which it is not known whether they were made
 	seq        uint64       // numbers the changes
@@ -111,6 +114,7 @@ type Exclusive struct {
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
 	ready      []*work            // may be ready to be sent
 	delayed    map[*work]struct{} // small changes of files that are still written
+	pending    int                // inodes of which something is to be sent
 	running    int                // actions on their way
 	window     window
 	barriers   int       // callers of Sync
@@ -168,7 +172,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 	x := &Exclusive{
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
-		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1, unsynced: map[Ino]bool{},
 		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
 	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
@@ -252,6 +256,7 @@ func (x *Exclusive) start(ctx context.Context) error {
 	x.window.init()
 	x.tasks.Go(x.dispatch)
 	x.tasks.Go(x.tick)
+	x.tasks.Go(x.keepSynced)
 	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
 	return nil
 }
@@ -350,6 +355,7 @@ func (x *Exclusive) Close() error {
 	if clean {
 		return errors.Join(err, x.spool.Destroy())
 	}
+	x.syncSpool()
 	return errors.Join(err, x.spool.Close())
 }
 

@@ -65,7 +65,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		}
 		if progress != nil && time.Since(told) > 100*time.Millisecond {
 			told = time.Now()
-			p := Progress{Files: x.marks.n, Bytes: x.dirtyBytes}
+			p := Progress{Files: x.pending, Bytes: x.dirtyBytes}
 			x.mu.Unlock()
 			progress(p)
 			x.mu.Lock()

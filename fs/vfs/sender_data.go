@@ -159,6 +159,9 @@ func (x *Exclusive) sendContent(c *connection, a *action) error {
 	if isLost(u.err) {
 		c.fail()
 	}
+	for _, r := range rounds {
+		a.bytes += r.extents.Bytes()
+	}
 	err := x.explain(a, p, u.err)
 	x.mu.Lock()
 	defer x.mu.Unlock()
