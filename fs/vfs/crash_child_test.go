@@ -158,6 +158,12 @@ func (c *crasher) do(o op) (a answer, err error) {
 		err = dumpTree(c.v, ".", a.Tree)
 	case opRead:
 		a.Data, err = readTree(c.v, o.Path)
+	case opDrop:
+		c.x.Drop()
+	case opRetry:
+		c.x.Retry()
+	case opDiscard:
+		_, err = c.x.Discard(o.Path)
 	case opEnd:
 		for _, f := range c.open {
 			err = errors.Join(err, f.Close())
