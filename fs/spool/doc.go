@@ -51,6 +51,9 @@
 // take unsynced frames in any order; if it takes one and spares a later one,
 // that is a *CorruptError.
 //
+// AppendKeeping sets room aside on the disk, behind the end of the journal, for
+// records that must be written when the disk is full.
+//
 // A write that fails (a full disk, mostly) leaves the journal as it was. In a
 // data file each byte of the failed range has its old or its new value.
 //

@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // CorruptError says that the journal is damaged before its end: valid records
@@ -46,6 +49,11 @@ type journal struct {
 	size int64  // where the next frame goes
 	seq  uint64 // of the last frame
 	buf  []byte // a frame being made; kept when small
+
+	unsynced atomic.Bool // something was appended since sync
+
+	held   int64 // up to where the disk has room set aside for it
+	noHold bool  // the file system cannot set any aside
 }
 
 // keepBuffer is how large a buffer is kept between two appends, in bytes.
@@ -118,7 +126,7 @@ func (j *journal) create(records iter.Seq[[]byte]) (_ *os.File, err error) {
 	if err := os.Rename(tmp, j.path); err != nil {
 		return nil, err
 	}
-	j.salt, j.seq, j.size, j.read, j.torn = salt, seq, size, true, false
+	j.salt, j.seq, j.size, j.held, j.read, j.torn = salt, seq, size, 0, true, false
 	return f, nil
 }
 
@@ -208,6 +216,7 @@ func (j *journal) scan(f func(payload []byte) error) error {
 		if err := j.file.Truncate(off); err != nil {
 			return err
 		}
+		j.held = 0
 	}
 	j.salt, j.seq, j.size, j.read = salt, seq, off, true
 	return nil
@@ -222,8 +231,9 @@ func (j *journal) replace(f *os.File) {
 	old.Close()
 }
 
-// append writes one frame. See Spool.AppendAll.
-func (j *journal) append(payloads ...[]byte) error {
+// append writes one frame if the disk has room for it and for so many bytes more. See
+// Spool.AppendKeeping.
+func (j *journal) append(keep int64, payloads ...[]byte) error {
 	if len(payloads) == 0 {
 		return nil
 	}
@@ -244,19 +254,55 @@ func (j *journal) append(payloads ...[]byte) error {
 		if err := j.file.Truncate(j.size); err != nil {
 			return err
 		}
-		j.torn = false
+		j.torn, j.held = false, 0
 	}
 	b := j.salt.appendFrame(j.buf[:0], j.seq+1, payloads...)
 	if cap(b) <= keepBuffer {
 		j.buf = b[:0]
 	}
+	if keep > 0 {
+		if err := j.hold(j.size + int64(len(b)) + keep); err != nil {
+			return err
+		}
+	}
 	if _, err := j.file.WriteAt(b, j.size); err != nil {
-		j.torn = j.file.Truncate(j.size) != nil
+		j.torn, j.held = j.file.Truncate(j.size) != nil, 0
 		return err
 	}
 	j.size += int64(len(b))
 	j.seq++
+	j.unsynced.Store(true)
 	return nil
+}
+
+// holdStep is how much room is set aside at a time, if there is so much.
+const holdStep = 256 << 10
+
+// hold has the disk set room aside up to end, behind what the file has. The caller
+// holds mu.
+func (j *journal) hold(end int64) error {
+	if end <= j.held || j.noHold {
+		return nil
+	}
+	var err error
+	for _, to := range []int64{(end + holdStep - 1) / holdStep * holdStep, end} {
+		for {
+			err = unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, j.size, to-j.size)
+			if err != unix.EINTR {
+				break
+			}
+		}
+		switch err {
+		case nil:
+			j.held = to
+			return nil
+		case unix.ENOSPC, unix.EDQUOT:
+			continue
+		}
+		j.noHold = true // an old or a foreign file system: it goes without
+		return nil
+	}
+	return &os.PathError{Op: "fallocate", Path: j.path, Err: err}
 }
 
 // rewrite replaces all records. See Spool.Rewrite.
@@ -287,7 +333,7 @@ func (j *journal) reset() error {
 		return closedError("reset", j.path)
 	}
 	header, salt := newHeader()
-	j.read = false // should the header not get there, there is a journal without records
+	j.read, j.held = false, 0 // should the header not get there, there is a journal without records
 	if err := j.file.Truncate(0); err != nil {
 		return err
 	}
@@ -305,7 +351,12 @@ func (j *journal) sync() error {
 	if j.file == nil {
 		return closedError("sync", j.path)
 	}
-	return fdatasync(j.file)
+	j.unsynced.Store(false)
+	err := fdatasync(j.file)
+	if err != nil {
+		j.unsynced.Store(true)
+	}
+	return err
 }
 
 // close closes the file; what was appended stays.

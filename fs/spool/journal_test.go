@@ -457,7 +457,7 @@ func FuzzReplay(f *testing.F) {
 			t.Fatal("what is left is not the beginning of what was")
 		}
 		first := got
-		if err := j.append([]byte("one more")); err != nil {
+		if err := j.append(0, []byte("one more")); err != nil {
 			t.Fatal(err)
 		}
 		got = nil

@@ -97,11 +97,18 @@ func (s *Spool) Replay(f func(payload []byte) error) error {
 // Append adds one record to the journal with a single write. When it has
 // returned without error the record survives kill -9. On an error the journal
 // is as it was before; it wraps syscall.ENOSPC if the disk is full.
-func (s *Spool) Append(payload []byte) error { return s.journal.append(payload) }
+func (s *Spool) Append(payload []byte) error { return s.journal.append(0, payload) }
 
 // AppendAll adds several records with a single write: all of them are replayed,
 // or none. Together they may have MaxRecords bytes.
-func (s *Spool) AppendAll(payloads ...[]byte) error { return s.journal.append(payloads...) }
+func (s *Spool) AppendAll(payloads ...[]byte) error { return s.journal.append(0, payloads...) }
+
+// AppendKeeping does so if the disk then has room for so many bytes more, which is set
+// aside for those that Append and AppendAll write: else the error is ENOSPC, and nothing
+// was written. Where a file system cannot set room aside, it is AppendAll.
+func (s *Spool) AppendKeeping(keep int64, payloads ...[]byte) error {
+	return s.journal.append(keep, payloads...)
+}
 
 // Rewrite replaces all records of the journal by the given ones: it writes a
 // new journal beside the old one, syncs it and renames it over the old one. On
@@ -136,6 +143,9 @@ func (s *Spool) Empty() (bool, error) {
 // Sync brings what was appended to the disk, so that it survives a power loss.
 // For data files see SyncData.
 func (s *Spool) Sync() error { return s.journal.sync() }
+
+// Unsynced reports whether anything was appended since Sync was called last.
+func (s *Spool) Unsynced() bool { return s.journal.unsynced.Load() }
 
 // WriteAt writes all of p at byte off of the data file of id, which is made if
 // it is missing. After an error each byte of that range is the old or the new one.

@@ -36,8 +36,10 @@ type crashSpec struct {
 	// Journal is the length at which the journal is begun anew; 0: the usual.
 	Journal int64
 	// Disk is the size of a file system of its own for the spool; 0: none.
-	Disk  int64
-	Debug bool
+	Disk int64
+	// NoKeep has no room set aside in the journal.
+	NoKeep bool
+	Debug  bool
 }
 
 func crashChild(spec string) error {
@@ -47,6 +49,9 @@ func crashChild(spec string) error {
 	}
 	if s.Journal > 0 {
 		vfs.SetJournal(s.Journal, 4*s.Journal)
+	}
+	if s.NoKeep {
+		vfs.KeepNothing()
 	}
 	if s.Disk > 0 {
 		if err := ownDisk(filepath.Dir(s.Spool), s.Disk); err != nil {
@@ -153,6 +158,12 @@ func (c *crasher) do(o op) (a answer, err error) {
 		err = dumpTree(c.v, ".", a.Tree)
 	case opRead:
 		a.Data, err = readTree(c.v, o.Path)
+	case opDrop:
+		c.x.Drop()
+	case opRetry:
+		c.x.Retry()
+	case opDiscard:
+		_, err = c.x.Discard(o.Path)
 	case opEnd:
 		for _, f := range c.open {
 			err = errors.Join(err, f.Close())

@@ -34,7 +34,10 @@ const (
 	opHeal // it
 	opDump // tell the whole tree
 	opRead // all of Path
-	opEnd  // close the file system and leave
+	opDrop // what the node may know better
+	opRetry
+	opDiscard // Path
+	opEnd     // close the file system and leave
 )
 
 // op is a request to the other process.
@@ -50,7 +53,7 @@ type op struct {
 
 func (o op) String() string {
 	names := [...]string{"create", "open", "close", "write", "truncate", "mkdir", "rmdir", "unlink", "rename", "link",
-		"symlink", "chmod", "utimes", "fsync", "sync", "cut", "heal", "dump", "read", "end"}
+		"symlink", "chmod", "utimes", "fsync", "sync", "cut", "heal", "dump", "read", "drop", "retry", "discard", "end"}
 	return fmt.Sprintf("%s %q %q mode %o handle %d at %d, %d bytes", names[o.Kind], o.Path, o.To, o.Mode, o.Handle, o.Off, len(o.Data))
 }
 

@@ -300,6 +300,12 @@ func (l *life) work(k *killed) *op {
 	if l.IntN(3) == 0 {
 		l.do(k, op{Kind: opCut})
 	}
+	switch l.IntN(8) {
+	case 0:
+		l.remoteStep(k)
+	case 1:
+		l.refused(k)
+	}
 	for range l.IntN(60) {
 		l.do(k, l.c.next())
 	}

@@ -84,6 +84,8 @@ type Exclusive struct {
 	// folder is renamed on the node, since paths may lead through it. Taken before mu.
 	paths sync.RWMutex
 
+	syncing sync.Mutex // held while the spool is brought to the disk; taken before mu
+
 	mu      sync.Mutex // guards what follows, and all nodes and dentries
 	changed *sync.Cond // on mu: something that a waiter may wait for
 	nodes   map[Ino]*xnode
@@ -100,8 +102,11 @@ type Exclusive struct {
 	compactAt  int64        // length of the journal at which it is begun anew
 	full       bool         // the local disk is: the journal is begun anew as soon as it can be
 	owed       [][]byte     // records that there was no room for
+	stuck      bool         // nothing is started until they are written
+	keep       int64        // bytes that the journal needs room for, of what it tells of
 	unsaid     map[Ino]bool // whose content the node has, which is among the owed
 	left       []Ino        // whose data is removed from the spool when the journal says so
+	unsynced   map[Ino]bool // whose data in the spool is perhaps not on the disk
 	quiet      bool         // nothing is started until it is
 	doubts     []*doubt     // changes on the node of which it is not known whether they were made
 	seq        uint64       // numbers the changes
@@ -111,6 +116,7 @@ type Exclusive struct {
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
 	ready      []*work            // may be ready to be sent
 	delayed    map[*work]struct{} // small changes of files that are still written
+	pending    int                // inodes of which something is to be sent
 	running    int                // actions on their way
 	window     window
 	barriers   int       // callers of Sync
@@ -150,7 +156,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 	x := &Exclusive{
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
-		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1, unsynced: map[Ino]bool{},
 		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
 	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
@@ -302,6 +308,7 @@ func (x *Exclusive) Close() error {
 	if clean {
 		return errors.Join(err, x.spool.Destroy())
 	}
+	x.syncSpool()
 	return errors.Join(err, x.spool.Close())
 }
 

@@ -28,6 +28,7 @@ func (x *Exclusive) compact() {
 	}
 	x.quiet, x.full = false, false
 	told := x.toTell()
+	x.keep = 0
 	var err error
 	if len(told) == 0 && x.root.w == nil {
 		err = x.spool.Reset()
@@ -35,7 +36,7 @@ func (x *Exclusive) compact() {
 		err = x.spool.Rewrite(x.snapshot(told))
 	}
 	if err == nil {
-		x.owed = nil
+		x.owed, x.stuck = nil, false
 		x.removeLeft()
 	} else {
 		// The journal may be the old or the new one. In either, those in told are
@@ -87,7 +88,9 @@ func (x *Exclusive) snapshot(told map[*xnode]bool) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		tell := func(r record) bool {
 			r.Seq = x.seq
-			return yield(r.encode())
+			p := r.encode()
+			x.keep += tellBytes(p, len(r.Data))
+			return yield(p)
 		}
 		for n := range told {
 			if !tell(n.record()) {

@@ -28,10 +28,10 @@ type doubt struct {
 // intend writes to the journal what the node is about to be asked for; mu is held.
 // Removing a name need not be told, unless the inode has other names: it is done
 // again then.
-func (x *Exclusive) intend(a *action) {
-	a.intended = true
+func (x *Exclusive) intend(a *action) error {
 	if a.kind == actRmdir || a.kind == actRemove && (a.gone == nil || len(a.gone.places) < 2) {
-		return
+		a.intended = true
+		return nil
 	}
 	r := &record{Kind: recIntent, Mask: attrMask(a.kind), Parent: a.d.parent.ino, Name: a.d.name}
 	if a.n != nil {
@@ -40,7 +40,9 @@ func (x *Exclusive) intend(a *action) {
 	if a.kind == actRename {
 		r.Parent2, r.Name2 = a.from.parent.ino, a.from.name
 	}
-	x.tell(r)
+	err := x.tellFirst(r)
+	a.intended = err == nil
+	return err
 }
 
 // doubted keeps an action whose answer was lost; mu is held.

@@ -247,6 +247,10 @@ func (x *Exclusive) Fsync(ctx context.Context, h Handle) error {
 	n.send |= sendSync
 	x.changedNode(n, x.nextSeq())
 	x.press(n)
+	// Here, too, and meanwhile: should the link be lost, this is what there is.
+	x.mu.Unlock()
+	x.syncSpool()
+	x.mu.Lock()
 	return x.waitNode(ctx, n)
 }
 

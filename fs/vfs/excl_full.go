@@ -2,13 +2,35 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 )
 
 // A full local disk refuses new changes with ENOSPC and keeps all that were
 // acknowledged. What the node has done is known all the same: the records of it wait
-// in memory, and no data that the journal still tells of is removed before.
+// in memory, and no data that the journal still tells of is removed before. For as long
+// as they do, nothing is sent of which the journal must tell first: a mount after kill -9
+// would do it a second time. So that all that was acknowledged gets away from a full disk,
+// room for what is to be told of it is set aside in the journal when it is.
+
+// tellFactor is how many bytes are set aside for each byte of a record that is no data;
+// a variable so that tests do without.
+var tellFactor int64 = 2
+
+// keepLeast is how many are set aside in any case, tellFactor times.
+const keepLeast = 32 << 10
+
+// frameBytes is what the journal takes for a record, besides its bytes.
+const frameBytes = 32
+
+// tellBytes is the room for telling what becomes of a change whose record has so many bytes.
+func tellBytes(payload []byte, data int) int64 {
+	return tellFactor * int64(len(payload)-data+frameBytes)
+}
+
+// errSpoolFull ends an action of which the journal cannot tell; it waits for room.
+var errSpoolFull = fmt.Errorf("the disk of the spool is full: %w", syscall.ENOSPC)
 
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
@@ -45,6 +67,24 @@ func (x *Exclusive) tell(r *record) {
 	}
 }
 
+// tellFirst writes a record of what the node is about to be asked for; if there is no
+// room for it, nothing more is sent until there is. mu is held.
+func (x *Exclusive) tellFirst(r *record) error {
+	err := x.payOwed()
+	if err == nil {
+		err = x.withRoom(func() error { return x.spool.AppendAll(r.encode()) })
+	}
+	if err == nil {
+		return nil
+	}
+	if !x.stuck {
+		x.log.Warn("nothing is sent until there is room in the spool", "error", err)
+	}
+	x.stuck = true
+	x.changed.Broadcast()
+	return errSpoolFull
+}
+
 // payOwed writes the records that there was no room for; mu is held.
 func (x *Exclusive) payOwed() error {
 	const together = 1000
@@ -56,6 +96,10 @@ func (x *Exclusive) payOwed() error {
 		x.owed = x.owed[len(some):]
 	}
 	x.owed = nil
+	if x.stuck {
+		x.stuck = false
+		x.changed.Broadcast()
+	}
 	if x.unsaid != nil {
 		x.removeLeft()
 	}

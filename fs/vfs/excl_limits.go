@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"math/bits"
-	"path"
 	"syscall"
 	"time"
 
@@ -173,38 +172,6 @@ func (x *Exclusive) reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-// explain finds out what a server meant by FAILURE, and says what failed.
-func (x *Exclusive) explain(a *action, p string, err error) error {
-	if err == nil || x.again(err) {
-		return err
-	}
-	op := [...]string{"mkdir", "symlink", "link", "rename", "unlink", "rmdir", "write", "setattr"}[a.kind]
-	if isFailure(err) {
-		err = x.cause(a.kind, p, err)
-	}
-	return &Error{op, p, err}
-}
-
-func (x *Exclusive) explainPath(p string, err error) error {
-	return x.explain(&action{kind: actAttr}, p, err)
-}
-
-func (x *Exclusive) cause(kind actionKind, p string, err error) error {
-	v := statvfs(x.ctx, x.link, path.Dir(p))
-	const readOnly, tight = 1, 1 << 20
-	switch {
-	case v == nil:
-	case v.Flag&readOnly != 0:
-		return syscall.EROFS
-	case kind != actRemove && kind != actRmdir && v.Blocks > 0 && (saneStatFS(v).bytesLeft() < tight || v.Files > 0 && v.Favail == 0):
-		return syscall.ENOSPC
-	}
-	if kind == actRmdir {
-		return syscall.ENOTEMPTY
-	}
-	return err
-}
-
 // statvfs asks for the figures of a file system; nil where the server cannot tell.
 func statvfs(ctx context.Context, t *transport, p string) *sftpwire.StatVFS {
 	v, err := ask(ctx, t, func(s *session) (*sftpwire.StatVFS, error) {
@@ -245,7 +212,7 @@ func (x *Exclusive) Status() Status {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	st.Inodes, st.Open = len(x.nodes), len(x.files)+len(x.dirs)
-	st.Pending = Progress{Files: x.marks.n, Bytes: x.dirtyBytes}
+	st.Pending = Progress{Files: x.pending, Bytes: x.dirtyBytes}
 	st.Refused = x.refusedList()
 	if x.fence != nil {
 		st.Fence = x.fence.Error()

@@ -21,6 +21,7 @@ type xnode struct {
 	children map[string]*dentry // of a folder
 	complete bool               // children are all there are
 	version  uint64             // of a folder: counts what happened in it on the node
+	toSend   int                // works: what is to be sent of it, and of its names
 	pending  int                // of a folder: children with changes that can still be sent
 
 	uses    uint64 // lookups not yet forgotten by the kernel

@@ -136,11 +136,19 @@ func (x *Exclusive) note(about []*dentry, records ...*record) error {
 			n.learnt = false
 		}
 	}
-	for _, r := range records {
-		payloads = append(payloads, r.encode())
+	keep := x.keep
+	for _, p := range payloads {
+		keep += tellBytes(p, 0)
 	}
-	err := x.withRoom(func() error { return x.spool.AppendAll(payloads...) })
-	if err != nil {
+	for _, r := range records {
+		p := r.encode()
+		keep += tellBytes(p, len(r.Data))
+		payloads = append(payloads, p)
+	}
+	err := x.withRoom(func() error { return x.spool.AppendKeeping(keep+tellFactor*keepLeast, payloads...) })
+	if err == nil {
+		x.keep = keep
+	} else {
 		for _, n := range told {
 			n.generation = 0
 		}

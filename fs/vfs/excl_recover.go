@@ -16,13 +16,14 @@ func (x *Exclusive) recover() error {
 	x.recovering = true
 	defer func() { x.recovering = false }()
 	r := replayer{x: x, sent: map[Ino]uint64{}, doubts: map[place]*doubt{}}
-	count := 0
+	count, keep := 0, int64(0)
 	read := func(f func(r *record) error) error {
-		count = 0
+		count, keep = 0, 0
 		return x.spool.Replay(func(payload []byte) error {
 			count++
 			r, err := decodeRecord(payload)
 			if err == nil {
+				keep += tellBytes(payload, len(r.Data))
 				err = f(&r)
 			}
 			if err != nil {
@@ -52,7 +53,7 @@ func (x *Exclusive) recover() error {
 			n.send |= sendMode | sendTimes
 		}
 	}
-	x.recovered = count
+	x.recovered, x.keep = count, keep
 	return nil
 }
 

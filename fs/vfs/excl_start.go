@@ -47,6 +47,7 @@ func (x *Exclusive) start(ctx context.Context) error {
 	x.window.init()
 	x.tasks.Go(x.dispatch)
 	x.tasks.Go(x.tick)
+	x.tasks.Go(x.keepSynced)
 	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
 	return nil
 }

@@ -81,6 +81,7 @@ func (x *Exclusive) store(n *xnode, r *record, data []byte) error {
 		return x.spool.WriteAt(uint64(n.ino), data, r.Off)
 	}
 	err := x.withRoom(write)
+	x.unsynced[n.ino] = true
 	if err != nil {
 		x.torn(n, r.Off, end)
 	}
@@ -101,6 +102,7 @@ func (x *Exclusive) toSpool(n *xnode, d *content) error {
 		}
 		x.memBytes -= int64(cap(d.mem))
 		d.mem = nil
+		x.unsynced[n.ino] = true
 	}
 	d.spooled = true
 	return nil

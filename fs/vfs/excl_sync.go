@@ -48,6 +48,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 	x.barriers++
 	defer func() { x.barriers-- }()
 	x.flushDelayed()
+	x.stuck = false // there may be room by now
 	for _, w := range x.refusedWorks() {
 		if !w.refusal.again.IsZero() {
 			x.retry(w)
@@ -59,9 +60,12 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		if x.fence != nil {
 			return &Error{"sync", x.rootDir, x.writable()}
 		}
+		if x.stuck {
+			return &Error{"sync", x.o.Spool, errSpoolFull}
+		}
 		if progress != nil && time.Since(told) > 100*time.Millisecond {
 			told = time.Now()
-			p := Progress{Files: x.marks.n, Bytes: x.dirtyBytes}
+			p := Progress{Files: x.pending, Bytes: x.dirtyBytes}
 			x.mu.Unlock()
 			progress(p)
 			x.mu.Lock()
@@ -157,6 +161,9 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 		}
 		if err := x.writable(); err != nil {
 			return &Error{"fsync", n.name(), err}
+		}
+		if x.stuck {
+			return &Error{"fsync", n.name(), errSpoolFull}
 		}
 		if err := x.waitChange(ctx); err != nil {
 			return err

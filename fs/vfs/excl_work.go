@@ -18,6 +18,7 @@ type work struct {
 	d *dentry
 	n *xnode
 
+	owner   *xnode // whose pending works this is counted among
 	mark    *mark  // of the oldest change that is not on its way; nil: none
 	last    uint64 // the newest change
 	flying  *mark  // of those on their way
@@ -126,6 +127,35 @@ func (x *Exclusive) dirty(w *work, seq uint64) {
 	if w.refusal != nil { // what has changed may be accepted
 		x.accept(w)
 	}
+	x.count(w)
+}
+
+// count counts the inodes of which something is to be sent: a new file is one, though
+// its name and its content are two works. It is called when the marks of a work have
+// become none, or some. mu is held.
+func (x *Exclusive) count(w *work) {
+	pending := w.mark != nil || w.flying != nil
+	switch {
+	case pending == (w.owner != nil):
+	case pending:
+		switch w.owner = w.n; {
+		case w.n != nil:
+		case w.d.local != nil:
+			w.owner = w.d.local
+		case w.d.remote != nil:
+			w.owner = w.d.remote
+		default: // it is nobody's by now
+			w.owner = w.d.parent
+		}
+		if w.owner.toSend++; w.owner.toSend == 1 {
+			x.pending++
+		}
+	default:
+		if w.owner.toSend--; w.owner.toSend == 0 {
+			x.pending--
+		}
+		w.owner = nil
+	}
 }
 
 // queue puts a work among those that may be ready; mu is held.
@@ -149,6 +179,7 @@ func (x *Exclusive) settle(w *work) {
 		x.marks.remove(w.mark)
 		w.mark = nil
 	}
+	x.count(w)
 	delete(x.delayed, w)
 	w.waits = nil
 	x.release(w)
@@ -227,6 +258,7 @@ func (x *Exclusive) refuse(w *work, r *refusal) {
 		x.marks.remove(w.mark)
 		w.mark = nil
 	}
+	x.count(w)
 	delete(x.delayed, w)
 	if w.d != nil {
 		x.pendingIn(w.d.parent, -1)
@@ -288,6 +320,7 @@ func (x *Exclusive) retry(w *work) {
 	if w.mark == nil {
 		w.mark = x.marks.add(x.nextSeq())
 	}
+	x.count(w)
 	x.queue(w)
 }
 
@@ -300,6 +333,7 @@ func (x *Exclusive) landed(w *work) {
 		x.marks.remove(w.flying)
 		w.flying = nil
 	}
+	x.count(w)
 	x.changed.Broadcast()
 }
 

@@ -88,3 +88,13 @@ func Hold(x *Exclusive) (release func()) {
 	set(true)
 	return func() { set(false) }
 }
+
+// KeepNothing has no room set aside in journals, as where a file system cannot do so.
+func KeepNothing() { tellFactor = 0 }
+
+// Unsynced reports whether the spool holds what is perhaps not on the disk.
+func Unsynced(x *Exclusive) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.unsynced) > 0 || x.spool.Unsynced()
+}

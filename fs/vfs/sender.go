@@ -45,7 +45,7 @@ func (x *Exclusive) dispatch() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
-		for !x.draining && (len(x.ready) == 0 || len(x.doubts) > 0 || x.quiet || x.running >= x.window.limit || x.fence != nil) {
+		for !x.draining && (len(x.ready) == 0 || len(x.doubts) > 0 || x.quiet || x.stuck || x.running >= x.window.limit || x.fence != nil) {
 			x.changed.Wait()
 		}
 		if x.draining {
@@ -82,6 +82,9 @@ func (x *Exclusive) tick() {
 			}
 		}
 		x.compact()
+		if x.stuck {
+			_ = x.payOwed() // or at the next tick
+		}
 		x.changed.Broadcast() // who waits may want to tell how far it is
 		ask := x.space.known && time.Since(x.space.taken) > 10*spaceAge && time.Since(x.space.asked) < 10*spaceAge
 		x.mu.Unlock()
@@ -202,7 +205,7 @@ func (x *Exclusive) unlock(dir *xnode, before bool) bool {
 
 // again reports whether an error is the link's or ours and not the node's answer.
 func (x *Exclusive) again(err error) bool {
-	return isLost(err) || errors.Is(err, errFenced) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return isLost(err) || errors.Is(err, errFenced) || errors.Is(err, errSpoolFull) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // placed notes in the journal and the tree what an action on names has done; mu is held.
@@ -279,9 +282,12 @@ func (x *Exclusive) attempt(a *action) error {
 		mode, a.target = a.n.attr.Mode&0o7777, a.n.target
 	}
 	if ok {
-		x.intend(a)
+		err = x.intend(a)
 	}
 	x.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return errLost // its folder moves: plan again
 	}

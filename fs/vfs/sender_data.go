@@ -122,7 +122,11 @@ func (x *Exclusive) sendContent(c *connection, a *action) error {
 	var ok bool
 	if a.d != nil {
 		if p, ok = x.pathOf(a.d); ok {
-			x.intend(a)
+			if err := x.intend(a); err != nil {
+				x.mu.Unlock()
+				x.paths.RUnlock()
+				return err
+			}
 		}
 	} else {
 		p, ok = x.remotePath(n)
@@ -154,6 +158,9 @@ func (x *Exclusive) sendContent(c *connection, a *action) error {
 	u.finish(rounds)
 	if isLost(u.err) {
 		c.fail()
+	}
+	for _, r := range rounds {
+		a.bytes += r.extents.Bytes()
 	}
 	err := x.explain(a, p, u.err)
 	x.mu.Lock()

@@ -31,6 +31,7 @@ type action struct {
 	gone *xnode // who had the name d before
 	typ  uint32 // of n, as in Attr.Mode
 
+	bytes  int64  // of content, that were to be written
 	seq    uint64 // of an action without a work: as since
 	target string // of n, if it is a symbolic link
 	held   []*gate
