@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,7 +25,8 @@ type ExclusiveOptions struct {
 	Spool string
 	// Check proves that the lease is still ours: it reads what it needs through
 	// open. It is called when mounting and after each reconnect, before anything
-	// is sent; an error that is [ErrLeaseLost] ends all sending, others are tried again.
+	// is sent, by each barrier, and while changes are sent; an error that is
+	// [ErrLeaseLost] ends all sending, others are tried again.
 	Check func(open func(name string) ([]byte, error)) error
 	// UID, GID and Umask are as in SharedOptions.
 	UID, GID *uint32
@@ -109,6 +109,7 @@ type Exclusive struct {
 	refused    map[*work]struct{} // refused by the node, or waiting for one that was
 	ready      []*work            // may be ready to be sent
 	delayed    map[*work]struct{} // small changes of files that are still written
+	putOff     map[*work]putOff   // attributes that may soon change again
 	running    int                // actions on their way
 	window     window
 	barriers   int       // callers of Sync
@@ -121,10 +122,12 @@ type Exclusive struct {
 	order      order // of the folder that is read through
 	space      space
 
-	fence    error // why nothing may be changed: ErrLeaseLost
-	draining bool  // Close: nothing new is started
-	notifier Notifier
-	stats    counters
+	fence       error // why nothing may be changed: ErrLeaseLost
+	lease       *proof
+	putOffTimer bool // sendPutOff will be called
+	draining    bool // Close: nothing new is started
+	notifier    Notifier
+	stats       counters
 
 	buffers sync.Pool // of *[]byte, for data on its way
 	reading *readBudget
@@ -166,7 +169,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 	x := &Exclusive{
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
-		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, putOff: map[*work]putOff{}, generation: 1, window: newWindow(),
 		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
 	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
@@ -247,7 +250,6 @@ func (x *Exclusive) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.window.init()
 	x.tasks.Go(x.dispatch)
 	x.tasks.Go(x.tick)
 	x.tasks.Go(func() { x.refreshSpace(x.ctx) })
@@ -272,54 +274,6 @@ func (x *Exclusive) takeUp(ctx context.Context, proven func() error) error {
 		return err
 	}
 	return x.load(ctx, x.root)
-}
-
-// checkLease calls the owner's check with a function that reads small files of
-// the root.
-func (x *Exclusive) checkLease(ctx context.Context) error {
-	if x.o.Check == nil {
-		return nil
-	}
-	return x.o.Check(func(name string) ([]byte, error) { return readSmall(ctx, x.link, x.rootDir, name) })
-}
-
-// reconnected is called with each new connection before anybody uses it.
-func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
-	x.mu.Lock()
-	root := x.rootDir
-	x.mu.Unlock()
-	if x.o.Check == nil || root == "" { // not yet checked for the first time
-		return nil
-	}
-	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], root, name) })
-	if errors.Is(err, ErrLeaseLost) {
-		x.fenceOff(err)
-		return nil // reading goes on
-	}
-	return err
-}
-
-// fenceOff makes the file system read-only and keeps what is not sent.
-func (x *Exclusive) fenceOff(cause error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.fence != nil {
-		return
-	}
-	x.fence = cause
-	x.log.Error("nothing more is written", "error", cause, "not_sent", x.marks.n, "spool", x.o.Spool)
-	x.changed.Broadcast()
-}
-
-// writable is checked by every change, before it is made; mu is held.
-func (x *Exclusive) writable() error {
-	if x.fence != nil {
-		return fmt.Errorf("%w: %w", syscall.EROFS, x.fence)
-	}
-	if x.full {
-		x.compact()
-	}
-	return nil
 }
 
 // SetNotifier says who serves the kernel.

@@ -47,17 +47,29 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 	defer x.mu.Unlock()
 	x.barriers++
 	defer func() { x.barriers-- }()
-	x.flushDelayed()
+	x.hurry()
 	for _, w := range x.refusedWorks() {
 		if !w.refusal.again.IsZero() {
 			x.retry(w)
 		}
 	}
 	upTo := x.seq
+	waited := x.newWait()
+	defer waited.end()
+	waited.prove()
 	var told time.Time
-	for x.marks.first != nil && x.marks.first.seq <= upTo {
+	for {
 		if x.fence != nil {
 			return &Error{"sync", x.rootDir, x.writable()}
+		}
+		if x.marks.first == nil || x.marks.first.seq > upTo {
+			ours, err := waited.proven()
+			if err != nil {
+				return &Error{"sync", x.rootDir, err}
+			}
+			if ours {
+				break
+			}
 		}
 		if progress != nil && time.Since(told) > 100*time.Millisecond {
 			told = time.Now()
@@ -70,7 +82,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		if err := x.waitChange(ctx); err != nil {
 			return err
 		}
-		if err := x.link.overdue(); err != nil {
+		if err := waited.overdue(); err != nil {
 			return &Error{"sync", x.rootDir, err}
 		}
 	}
@@ -136,6 +148,8 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 	upTo := x.seq
 	x.barriers++
 	defer func() { x.barriers-- }()
+	waited := x.newWait()
+	defer waited.end()
 	for {
 		busy := false
 		for _, w := range n.works() {
@@ -146,16 +160,22 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 				busy = busy || m != nil && m.seq <= upTo
 			}
 		}
-		if !busy {
-			return nil
-		}
 		if err := x.writable(); err != nil {
 			return &Error{"fsync", n.name(), err}
+		}
+		if !busy {
+			ours, err := waited.proven()
+			if err != nil {
+				return &Error{"fsync", n.name(), err}
+			}
+			if ours {
+				return nil
+			}
 		}
 		if err := x.waitChange(ctx); err != nil {
 			return err
 		}
-		if err := x.link.overdue(); err != nil {
+		if err := waited.overdue(); err != nil {
 			return &Error{"fsync", n.name(), err}
 		}
 	}

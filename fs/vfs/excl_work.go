@@ -150,6 +150,7 @@ func (x *Exclusive) settle(w *work) {
 		w.mark = nil
 	}
 	delete(x.delayed, w)
+	delete(x.putOff, w)
 	w.waits = nil
 	x.release(w)
 	x.changed.Broadcast()
@@ -228,6 +229,7 @@ func (x *Exclusive) refuse(w *work, r *refusal) {
 		w.mark = nil
 	}
 	delete(x.delayed, w)
+	delete(x.putOff, w)
 	if w.d != nil {
 		x.pendingIn(w.d.parent, -1)
 	}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Inflight is the number of requests that wait for the node.
@@ -32,6 +33,9 @@ func Pending(x *Exclusive) string {
 			}
 		}
 		_, delayed := x.delayed[w]
+		if _, ok := x.putOff[w]; ok {
+			delayed = true
+		}
 		fmt.Fprintf(&b, "%s:%s delayed %v busy %v, %d wait for it", x.pathOfWork(w), state, delayed, w.gate().busy, len(w.gate().waiters))
 		if w.n != nil {
 			fmt.Fprintf(&b, "; inode %d, to send %b, %d places, %d children pending, %d writers", w.n.ino, w.n.send, len(w.n.places), w.n.pending, w.n.writers)
@@ -75,4 +79,12 @@ func Unread(x *Exclusive) int64 {
 	x.reading.mu.Lock()
 	defer x.reading.mu.Unlock()
 	return x.reading.used
+}
+
+// SetLeaseIdle changes how often the lease is proved that nobody needs, and returns how
+// often it was; no file system is open meanwhile.
+func SetLeaseIdle(d time.Duration) time.Duration {
+	before := leaseIdle
+	leaseIdle = d
+	return before
 }

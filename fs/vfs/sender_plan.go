@@ -73,6 +73,7 @@ func (x *Exclusive) plan(w *work) *action {
 		a.typ = a.n.attr.Mode & TypeMask
 	}
 	w.begin()
+	delete(x.putOff, w)
 	return a
 }
 
@@ -324,6 +325,9 @@ func (x *Exclusive) planNode(w *work, n *xnode) *action {
 		}
 		return &action{kind: actContent, w: w, n: n}
 	case n.send != 0:
+		if x.putOffAttr(w) {
+			return nil
+		}
 		return &action{kind: actAttr, w: w, n: n}
 	}
 	x.settle(w)
