@@ -94,7 +94,7 @@ type space struct {
 }
 
 // spaceAge is how old figures may be when it gets tight.
-const spaceAge = time.Second
+var spaceAge = time.Second
 
 // available is how many bytes the node has left.
 func (s *space) available() int64 { return s.fs.bytesLeft() }

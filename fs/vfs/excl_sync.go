@@ -254,13 +254,25 @@ func (x *Exclusive) refusedBy(w *work, err error) {
 	x.log.Warn("refused by the node, kept", "path", x.pathOfWork(w), "error", err)
 }
 
-// Retry tries all that the node has refused once more.
-func (x *Exclusive) Retry() {
+// Retry tries once more what the node has refused of the file or folder at path,
+// relative to the root, and of all below it. It returns how many changes there were.
+func (x *Exclusive) Retry(path string) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	count := 0
 	for _, w := range x.refusedWorks() {
-		x.retry(w)
+		if isBelow(x.pathOfWork(w), path) {
+			x.retry(w)
+			count++
+		}
 	}
+	return count
+}
+
+// isBelow reports whether a path is another or below it; all are below "" and ".".
+func isBelow(p, dir string) bool {
+	dir = strings.Trim(dir, "/")
+	return dir == "" || dir == "." || p == dir || strings.HasPrefix(p, dir+"/")
 }
 
 // Discard gives up the refused changes of the file or folder at path, relative to

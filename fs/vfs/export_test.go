@@ -88,3 +88,11 @@ func SetLeaseIdle(d time.Duration) time.Duration {
 	leaseIdle = d
 	return before
 }
+
+// SetSpaceAge changes how old what is known of the node's space may be, and returns how
+// old it might be before; no file system is open meanwhile.
+func SetSpaceAge(d time.Duration) time.Duration {
+	before := spaceAge
+	spaceAge = d
+	return before
+}
