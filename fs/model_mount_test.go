@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,9 @@ import (
 
 var (
 	modelTime = flag.Duration("model.time", 0, "how long each model test runs; 0 is the quick form")
-	modelSeed = flag.Uint64("model.seed", 0, "seed of the model tests, to do a failed run again; 0 makes one")
+	modelSeed = flag.Uint64("model.seed", 0, "seed of the model tests; 0 makes one")
+	// With workers side by side a seed does not do the same twice.
+	modelReplay = flag.String("model.replay", "", "a file with the output of a failed model test, which is done again and made small")
 )
 
 // visible is a folder of the node without the names that nobody sees.
@@ -39,15 +42,30 @@ func TestModelOnMount(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		exclusive bool
+		rtt       time.Duration
+		cuts      bool
 		steps     int
-	}{{"Exclusive", true, 300}, {"Shared", false, 150}} {
+	}{
+		{"Exclusive", true, 0, false, 300},
+		{"ExclusiveDelay", true, 20 * time.Millisecond, false, 100},
+		{"ExclusiveCuts", true, 0, true, 60},
+		{"ExclusiveDelayCuts", true, 20 * time.Millisecond, true, 20},
+		{"Shared", false, 0, false, 150},
+	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			n := testnode.Start(t)
-			var m *mount
+			link := testnode.NewLink(t, n.Addr)
+			link.SetRTT(c.rtt)
+			spec := mountSpec{Target: n.TargetVia(link), Timeout: -1}
+			spec.Target.Options["ServerAliveInterval"] = "1"
+			spec.Target.Options["ServerAliveCountMax"] = "2"
 			if c.exclusive {
-				m = newExclusiveMount(t, n, n.Target())
-			} else {
-				m = newMount(t, n, n.Target())
+				spec.Spool = filepath.Join(t.TempDir(), "spool")
+			}
+			m := newMountWith(t, n, spec)
+			if c.cuts {
+				link.CutAtRandom(t, 300*time.Millisecond+10*c.rtt)
 			}
 			runModel(t, m, c.exclusive, c.steps)
 		})
@@ -64,7 +82,7 @@ func runModel(t *testing.T, m *mount, exclusive bool, steps int) {
 	here, node, plain := contract.OS{Dir: m.Dir}, contract.OS{Dir: m.Node}, contract.OS{Dir: t.TempDir()}
 	model := &contract.Model{
 		// In shared mode a name of a file is not known to be another's too.
-		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 40, NoLinks: !exclusive,
+		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: min(40, max(1, steps/2)), Replay: *modelReplay, NoLinks: !exclusive,
 		Closed: exclusive, // a remote step replaces files, and what is open is not told from what is new
 		Barrier: func(rng *rand.Rand, open bool) error {
 			if err := barrierOf(m.Dir); err != nil {

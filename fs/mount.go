@@ -244,14 +244,14 @@ func (s *Server) Drop() {
 	}
 }
 
-// Retry has all that the node has refused sent again.
-func (s *Server) Retry() error {
+// Retry has what the node has refused under path, relative to the mount, sent again;
+// "" is all. It returns how many changes there were.
+func (s *Server) Retry(path string) (int, error) {
 	x, ok := s.files.(*vfs.Exclusive)
 	if !ok {
-		return errShared
+		return 0, errShared
 	}
-	x.Retry()
-	return nil
+	return x.Retry(path), nil
 }
 
 // Discard gives up the changes under path, relative to the mount, that the node

@@ -220,6 +220,13 @@ func testRefused(t *testing.T, wrap []string) {
 	if err := os.Chmod(closed, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	retry := func(path string) result { return w.finish(w.tool("bundlefs", "retry", mount, path)) }
+	if r := retry("other"); r.code == 0 || !strings.Contains(r.stderr, "retry other: nothing of it was refused") {
+		t.Errorf("%+v", r)
+	}
+	if r := retry(filepath.Join(mount, "d/new")); r.code != 0 || !strings.Contains(r.stdout, "d/new: 1 sent again") {
+		t.Errorf("%+v", r)
+	}
 	w.must(exitOK, "everything is on the node", "sync")
 	if got := onNode(n, "d/new"); got != "kept" {
 		t.Errorf("the node has %q", got)

@@ -67,6 +67,8 @@ func (b *both) do(o Op) error {
 		err = b.open(o)
 	case "write", "append", "read", "ftruncate", "fstat", "fsync", "close":
 		err = b.onSlot(o)
+	case "close all":
+		err = b.close()
 	case "put":
 		err = b.put(o, o.Path)
 	case "save": // as programs do that never want half a file

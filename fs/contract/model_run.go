@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,6 +25,9 @@ type Model struct {
 	// Barrier is called while nothing is done; open tells whether files are open.
 	// What it changes in Want it must bring about in Got.
 	Barrier func(rng *rand.Rand, open bool) error
+	// Replay is a file with the output of a failed run, whose operations are done again,
+	// one after the other; "" makes new ones.
+	Replay string
 }
 
 // worker is one goroutine of a model test.
@@ -34,54 +36,52 @@ type worker struct {
 	m    *Model
 	id   int
 	rng  *rand.Rand
-	done []Op
+	crew *crew
 }
 
 // crew is what the workers share.
 type crew struct {
 	standstill sync.RWMutex // held for reading during an operation, for writing during a barrier
 	shared     sync.Mutex   // held by who works in the shared folder
-	failed     sync.Once
 	stop       chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	failure *failure
+	done    history
 }
 
 const sharedFolder = "shared"
 
-// Run runs the model test. A failure names the seed and the last operations of
-// the worker that met it.
+// Run runs the model test, or does a failed one again. A failure names the seed and
+// all operations, in a form that can be given to Replay.
 func (m *Model) Run(t *testing.T) {
 	t.Helper()
+	if m.Replay != "" {
+		m.replay(t)
+	} else if f := m.run(); f != nil {
+		t.Errorf("seed %d: %v\n%s", m.Seed, f.err, f.done)
+	}
+}
+
+// run does random operations until one fails; nil if none does.
+func (m *Model) run() *failure {
 	start := time.Now()
 	c := &crew{stop: make(chan struct{})}
-	var workers []*worker
-	folders := both{got: m.Got, want: m.Want}
-	for _, dir := range append([]string{sharedFolder}, m.folders()...) {
-		if err := folders.do(Op{Kind: "mkdir", Path: dir, Mode: 0o755}); err != nil {
-			t.Fatal(err)
-		}
+	if err := m.makeFolders(); err != nil {
+		return &failure{err: err}
 	}
+	var workers []*worker
 	for i := range m.Workers {
-		workers = append(workers, &worker{
-			both: both{got: m.Got, want: m.Want, links: !m.NoLinks},
-			m:    m, id: i, rng: rand.New(rand.NewPCG(m.Seed, uint64(i))),
-		})
+		w := m.newWorker(i)
+		w.crew = c
+		workers = append(workers, w)
 	}
 	barrier := func(rng *rand.Rand) error {
 		c.standstill.Lock()
 		defer c.standstill.Unlock()
-		open := false
-		for _, w := range workers {
-			if m.Closed {
-				if err := w.close(); err != nil {
-					return err
-				}
-			}
-			open = open || w.anyOpen()
-		}
-		if err := m.Barrier(rng, open); err != nil {
-			return fmt.Errorf("barrier: %w", err)
-		}
-		return workers[0].sameTree(".")
+		o := Op{Kind: "barrier", Seed: rng.Uint32()}
+		c.note(0, o)
+		return m.barrier(o, workers)
 	}
 	var running sync.WaitGroup
 	for _, w := range workers {
@@ -97,10 +97,7 @@ func (m *Model) Run(t *testing.T) {
 					err = barrier(w.rng)
 				}
 				if err != nil {
-					c.failed.Do(func() {
-						close(c.stop)
-						t.Errorf("seed %d, worker %d, step %d: %v\n%s", m.Seed, w.id, step, err, w.history())
-					})
+					c.fail(fmt.Errorf("worker %d, step %d: %w", w.id, step, err))
 					return
 				}
 			}
@@ -108,16 +105,50 @@ func (m *Model) Run(t *testing.T) {
 	}
 	running.Wait()
 	for _, w := range workers {
-		if err := w.close(); err != nil && !t.Failed() {
-			t.Errorf("seed %d: %v", m.Seed, err)
+		if err := w.close(); err != nil {
+			c.fail(fmt.Errorf("worker %d, closing: %w", w.id, err))
 		}
 	}
-	if t.Failed() {
-		return
+	if c.failure == nil {
+		if err := barrier(workers[0].rng); err != nil {
+			c.fail(fmt.Errorf("at the end: %w", err))
+		}
 	}
-	if err := barrier(workers[0].rng); err != nil {
-		t.Errorf("seed %d, at the end: %v", m.Seed, err)
+	return c.failure
+}
+
+func (m *Model) newWorker(id int) *worker {
+	return &worker{
+		both: both{got: m.Got, want: m.Want, links: !m.NoLinks},
+		m:    m, id: id, rng: rand.New(rand.NewPCG(m.Seed, uint64(id))),
 	}
+}
+
+func (m *Model) makeFolders() error {
+	folders := both{got: m.Got, want: m.Want}
+	for _, dir := range append([]string{sharedFolder}, m.folders()...) {
+		if err := folders.do(Op{Kind: "mkdir", Path: dir, Mode: 0o755}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// barrier compares all while nothing else is done.
+func (m *Model) barrier(o Op, workers []*worker) error {
+	open := false
+	for _, w := range workers {
+		if m.Closed {
+			if err := w.close(); err != nil {
+				return err
+			}
+		}
+		open = open || w.anyOpen()
+	}
+	if err := m.Barrier(rand.New(rand.NewPCG(uint64(o.Seed), 0)), open); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	return workers[0].sameTree(".")
 }
 
 func (m *Model) folders() []string {
@@ -126,16 +157,6 @@ func (m *Model) folders() []string {
 		l = append(l, fmt.Sprintf("w%d", i))
 	}
 	return l
-}
-
-// history is what the worker has done last, to be read or done again.
-func (w *worker) history() string {
-	const most = 200
-	var b strings.Builder
-	for _, o := range w.done[max(0, len(w.done)-most):] {
-		fmt.Fprintln(&b, o)
-	}
-	return b.String()
 }
 
 // step does one random operation.
@@ -148,8 +169,12 @@ func (w *worker) step(c *crew) error {
 		defer c.shared.Unlock()
 		return w.inShared(base)
 	}
-	o := w.random(base)
-	w.done = append(w.done, o)
+	return w.noted(w.random(base))
+}
+
+// noted does an operation that can be done again.
+func (w *worker) noted(o Op) error {
+	w.crew.note(w.id, o)
 	return w.do(o)
 }
 
@@ -170,12 +195,11 @@ func (w *worker) inShared(base string) error {
 		if w.several(o.Path) || w.several(o.Path2) {
 			return nil
 		}
-		if err := w.close(); err != nil {
+		if err := w.noted(Op{Kind: "close all"}); err != nil {
 			return err
 		}
 	}
-	w.done = append(w.done, o)
-	return w.do(o)
+	return w.noted(o)
 }
 
 // several reports whether something at or below a path has several names.

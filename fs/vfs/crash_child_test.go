@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/gob"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -161,7 +163,7 @@ func (c *crasher) do(o op) (a answer, err error) {
 	case opDrop:
 		c.x.Drop()
 	case opRetry:
-		c.x.Retry()
+		c.x.Retry("")
 	case opDiscard:
 		_, err = c.x.Discard(o.Path)
 	case opEnd:
@@ -221,7 +223,9 @@ func dumpTree(t contract.Tree, dir string, lines map[string]string) error {
 
 // localNode is a node without SSH: each session is an sftp-server of its own.
 type localNode struct {
-	home string
+	home   string
+	limit  atomic.Int64 // the largest file that new sessions can write, in KiB; 0: any
+	fsyncs atomic.Int64 // how many were sent
 
 	mu    sync.Mutex // guards what follows
 	dead  bool
@@ -285,6 +289,9 @@ func (c *localConn) OpenSubsystem(_ context.Context, name string) (io.ReadWriteC
 		return nil, errCut
 	}
 	cmd := exec.Command(sftpServer())
+	if kib := c.node.limit.Load(); kib > 0 {
+		cmd = withLimit(kib)
+	}
 	// Standard error tells who waits for it that no session is left.
 	cmd.Dir, cmd.Stderr = c.node.home, os.Stderr
 	in, err := cmd.StdinPipe()
@@ -298,7 +305,7 @@ func (c *localConn) OpenSubsystem(_ context.Context, name string) (io.ReadWriteC
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &localSession{in, out, cmd}
+	s := &localSession{in, out, cmd, c.node}
 	c.sessions = append(c.sessions, s)
 	return s, nil
 }
@@ -315,8 +322,14 @@ func sftpServer() string {
 
 type localSession struct {
 	io.WriteCloser
-	out io.Reader
-	cmd *exec.Cmd
+	out  io.Reader
+	cmd  *exec.Cmd
+	node *localNode
+}
+
+func (s *localSession) Write(p []byte) (int, error) {
+	s.node.fsyncs.Add(int64(bytes.Count(p, []byte("fsync@openssh.com"))))
+	return s.WriteCloser.Write(p)
 }
 
 func (s *localSession) Read(p []byte) (int, error) { return s.out.Read(p) }

@@ -47,12 +47,7 @@ func startKilled(t testing.TB, s crashSpec) *killed {
 	k.cmd.Env = append(os.Environ(), crashEnv+"="+string(text), "GORACE=atexit_sleep_ms=0")
 	k.cmd.Stderr = &k.err
 	if s.Disk > 0 {
-		k.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-		if uid := os.Getuid(); uid != 0 {
-			k.cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-			k.cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-			k.cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-		}
+		k.cmd.SysProcAttr = mountsOfItsOwn()
 	}
 	stdin, err := k.cmd.StdinPipe()
 	if err != nil {

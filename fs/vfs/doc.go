@@ -85,6 +85,7 @@
 //     when all that was written before the renaming has arrived. The same holds for
 //     a folder and all that is in it, but for what can move only after it.
 //   - The times of a folder are set when nothing in it is left to be sent.
+//   - Attributes alone wait a moment for the next change of them (putOff).
 //   - Everything else goes at once: as many actions as the window allows. Of the
 //     actions on one name or inode there is one at a time (gate). While paths are
 //     written no folder moves, since they may lead through it (Exclusive.paths).
@@ -105,6 +106,13 @@
 // it; the barrier tells of it. An inode that has lost its last name sends nothing
 // more; its content stays for who has it open, on the node under a hidden name if
 // only the node has it.
+//
+// # The lease
+//
+// It is proved by reading the owner record: when mounting and after each reconnect,
+// before anything is sent; and while the link is up, beside what is sent, by each
+// barrier, and now and then. So a barrier says that the lease was ours at most a
+// second before its end. If it is not, nothing more is sent.
 //
 // # After a crash, and after a lost link
 //

@@ -3,10 +3,8 @@ package vfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -28,7 +26,8 @@ type ExclusiveOptions struct {
 	Spool string
 	// Check proves that the lease is still ours: it reads what it needs through
 	// open. It is called when mounting and after each reconnect, before anything
-	// is sent; an error that is [ErrLeaseLost] ends all sending, others are tried again.
+	// is sent, by each barrier, and while changes are sent; an error that is
+	// [ErrLeaseLost] ends all sending, others are tried again.
 	Check func(open func(name string) ([]byte, error)) error
 	// UID, GID and Umask are as in SharedOptions.
 	UID, GID *uint32
@@ -117,6 +116,7 @@ type Exclusive struct {
 	ready      []*work            // may be ready to be sent
 	delayed    map[*work]struct{} // small changes of files that are still written
 	pending    int                // inodes of which something is to be sent
+	putOff     map[*work]putOff   // attributes that may soon change again
 	running    int                // actions on their way
 	window     window
 	barriers   int       // callers of Sync
@@ -129,10 +129,12 @@ type Exclusive struct {
 	order      order // of the folder that is read through
 	space      space
 
-	fence    error // why nothing may be changed: ErrLeaseLost
-	draining bool  // Close: nothing new is started
-	notifier Notifier
-	stats    counters
+	fence       error // why nothing may be changed: ErrLeaseLost
+	lease       *proof
+	putOffTimer bool // sendPutOff will be called
+	draining    bool // Close: nothing new is started
+	notifier    Notifier
+	stats       counters
 
 	buffers sync.Pool // of *[]byte, for data on its way
 	reading *readBudget
@@ -157,6 +159,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
 		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1, unsynced: map[Ino]bool{},
+		putOff: map[*work]putOff{}, window: newWindow(),
 		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
 	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}
@@ -241,45 +244,6 @@ func (e *LostError) Unwrap() error { return e.err }
 // Hint says what can be done.
 func (e *LostError) Hint() string {
 	return "nothing of it will be sent unless the owner record on the node is as it was; remove " + e.Spool + " to give it up"
-}
-
-// reconnected is called with each new connection before anybody uses it.
-func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
-	x.mu.Lock()
-	root := x.rootDir
-	x.mu.Unlock()
-	if x.o.Check == nil || root == "" { // not yet checked for the first time
-		return nil
-	}
-	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], root, name) })
-	if errors.Is(err, ErrLeaseLost) {
-		x.fenceOff(err)
-		return nil // reading goes on
-	}
-	return err
-}
-
-// fenceOff makes the file system read-only and keeps what is not sent.
-func (x *Exclusive) fenceOff(cause error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.fence != nil {
-		return
-	}
-	x.fence = cause
-	x.log.Error("nothing more is written", "error", cause, "not_sent", x.marks.n, "spool", x.o.Spool)
-	x.changed.Broadcast()
-}
-
-// writable is checked by every change, before it is made; mu is held.
-func (x *Exclusive) writable() error {
-	if x.fence != nil {
-		return fmt.Errorf("%w: %w", syscall.EROFS, x.fence)
-	}
-	if x.full {
-		x.compact()
-	}
-	return nil
 }
 
 // SetNotifier says who serves the kernel.

@@ -221,12 +221,13 @@ func (x *Exclusive) closed(n *xnode) {
 
 // press sends what was put off of a file; mu is held.
 func (x *Exclusive) press(n *xnode) {
-	n.pressed = true
 	if n.w != nil {
+		n.pressed = true
 		x.queue(n.w)
 	}
 	for _, d := range n.links {
 		if d.w != nil {
+			n.pressed = true
 			x.queue(d.w)
 		}
 	}

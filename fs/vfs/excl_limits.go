@@ -93,7 +93,7 @@ type space struct {
 }
 
 // spaceAge is how old figures may be when it gets tight.
-const spaceAge = time.Second
+var spaceAge = time.Second
 
 // available is how many bytes the node has left.
 func (s *space) available() int64 { return s.fs.bytesLeft() }
@@ -141,18 +141,25 @@ func (x *Exclusive) refreshSpace(ctx context.Context) {
 // reserve finds room for n more bytes to be sent: it waits while the spool is
 // full, and refuses what the node has no space for. mu is held, and let go meanwhile.
 func (x *Exclusive) reserve(ctx context.Context, n int64) error {
+	var overdue func() error
 	full := func() bool { return x.dirtyBytes+x.storing > 0 && x.dirtyBytes+x.storing+n > x.o.SpoolMax }
 	if full() {
 		late, done := patient(ctx)
 		defer done()
 		ctx = late
+		waited := x.newWait()
+		defer waited.end()
+		overdue = waited.overdue
 	}
 	for full() {
 		if x.marks.n == 0 && x.storing == 0 { // all that waits is refused
 			return syscall.ENOSPC
 		}
-		x.flushDelayed()
+		x.hurry()
 		if err := x.waitChange(ctx); err != nil {
+			return err
+		}
+		if err := overdue(); err != nil {
 			return err
 		}
 		if err := x.writable(); err != nil {

@@ -44,7 +44,6 @@ func (x *Exclusive) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.window.init()
 	x.tasks.Go(x.dispatch)
 	x.tasks.Go(x.tick)
 	x.tasks.Go(x.keepSynced)
@@ -91,13 +90,4 @@ func (x *Exclusive) takeUp(ctx context.Context, proven func() error, listed func
 	defer x.mu.Unlock()
 	x.merge(x.root, names, x.sends)
 	return nil
-}
-
-// checkLease calls the owner's check with a function that reads small files of
-// the root.
-func (x *Exclusive) checkLease(ctx context.Context, root string) error {
-	if x.o.Check == nil {
-		return nil
-	}
-	return x.o.Check(func(name string) ([]byte, error) { return readSmall(ctx, x.link, root, name) })
 }

@@ -47,7 +47,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 	defer x.mu.Unlock()
 	x.barriers++
 	defer func() { x.barriers-- }()
-	x.flushDelayed()
+	x.hurry()
 	x.stuck = false // there may be room by now
 	for _, w := range x.refusedWorks() {
 		if !w.refusal.again.IsZero() {
@@ -55,13 +55,25 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		}
 	}
 	upTo := x.seq
+	waited := x.newWait()
+	defer waited.end()
+	waited.prove()
 	var told time.Time
-	for x.marks.first != nil && x.marks.first.seq <= upTo || x.inDoubt(upTo) {
+	for {
 		if x.fence != nil {
 			return &Error{"sync", x.rootDir, x.writable()}
 		}
 		if x.stuck {
 			return &Error{"sync", x.o.Spool, errSpoolFull}
+		}
+		if (x.marks.first == nil || x.marks.first.seq > upTo) && !x.inDoubt(upTo) {
+			ours, err := waited.proven()
+			if err != nil {
+				return &Error{"sync", x.rootDir, err}
+			}
+			if ours {
+				break
+			}
 		}
 		if progress != nil && time.Since(told) > 100*time.Millisecond {
 			told = time.Now()
@@ -74,7 +86,7 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		if err := x.waitChange(ctx); err != nil {
 			return err
 		}
-		if err := x.link.overdue(); err != nil {
+		if err := waited.overdue(); err != nil {
 			return &Error{"sync", x.rootDir, err}
 		}
 	}
@@ -146,6 +158,8 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 	upTo := x.seq
 	x.barriers++
 	defer func() { x.barriers-- }()
+	waited := x.newWait()
+	defer waited.end()
 	for {
 		busy := false
 		for _, w := range n.works() {
@@ -156,19 +170,25 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 				busy = busy || m != nil && m.seq <= upTo
 			}
 		}
-		if !busy {
-			return nil
-		}
 		if err := x.writable(); err != nil {
 			return &Error{"fsync", n.name(), err}
 		}
 		if x.stuck {
 			return &Error{"fsync", n.name(), errSpoolFull}
 		}
+		if !busy {
+			ours, err := waited.proven()
+			if err != nil {
+				return &Error{"fsync", n.name(), err}
+			}
+			if ours {
+				return nil
+			}
+		}
 		if err := x.waitChange(ctx); err != nil {
 			return err
 		}
-		if err := x.link.overdue(); err != nil {
+		if err := waited.overdue(); err != nil {
 			return &Error{"fsync", n.name(), err}
 		}
 	}
@@ -247,11 +267,23 @@ func (x *Exclusive) refusedBy(w *work, err error) {
 	x.log.Warn("refused by the node, kept", "path", x.pathOfWork(w), "error", err)
 }
 
-// Retry tries all that the node has refused once more.
-func (x *Exclusive) Retry() {
+// Retry tries once more what the node has refused of the file or folder at path,
+// relative to the root, and of all below it. It returns how many changes there were.
+func (x *Exclusive) Retry(path string) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	count := 0
 	for _, w := range x.refusedWorks() {
-		x.retry(w)
+		if isBelow(x.pathOfWork(w), path) {
+			x.retry(w)
+			count++
+		}
 	}
+	return count
+}
+
+// isBelow reports whether a path is another or below it; all are below "" and ".".
+func isBelow(p, dir string) bool {
+	dir = strings.Trim(dir, "/")
+	return dir == "" || dir == "." || p == dir || strings.HasPrefix(p, dir+"/")
 }

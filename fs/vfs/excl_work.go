@@ -181,6 +181,7 @@ func (x *Exclusive) settle(w *work) {
 	}
 	x.count(w)
 	delete(x.delayed, w)
+	delete(x.putOff, w)
 	w.waits = nil
 	x.release(w)
 	x.changed.Broadcast()
@@ -260,6 +261,7 @@ func (x *Exclusive) refuse(w *work, r *refusal) {
 	}
 	x.count(w)
 	delete(x.delayed, w)
+	delete(x.putOff, w)
 	if w.d != nil {
 		x.pendingIn(w.d.parent, -1)
 	}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Inflight is the number of requests that wait for the node.
@@ -32,6 +33,9 @@ func Pending(x *Exclusive) string {
 			}
 		}
 		_, delayed := x.delayed[w]
+		if _, ok := x.putOff[w]; ok {
+			delayed = true
+		}
 		fmt.Fprintf(&b, "%s:%s delayed %v busy %v, %d wait for it", x.pathOfWork(w), state, delayed, w.gate().busy, len(w.gate().waiters))
 		if w.n != nil {
 			fmt.Fprintf(&b, "; inode %d, to send %b, %d places, %d children pending, %d writers", w.n.ino, w.n.send, len(w.n.places), w.n.pending, w.n.writers)
@@ -97,4 +101,20 @@ func Unsynced(x *Exclusive) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return len(x.unsynced) > 0 || x.spool.Unsynced()
+}
+
+// SetLeaseIdle changes how often the lease is proved that nobody needs, and returns how
+// often it was; no file system is open meanwhile.
+func SetLeaseIdle(d time.Duration) time.Duration {
+	before := leaseIdle
+	leaseIdle = d
+	return before
+}
+
+// SetSpaceAge changes how old what is known of the node's space may be, and returns how
+// old it might be before; no file system is open meanwhile.
+func SetSpaceAge(d time.Duration) time.Duration {
+	before := spaceAge
+	spaceAge = d
+	return before
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
@@ -51,10 +52,14 @@ func (l *leased) put(name, content string) {
 // own writes the owner record of a token.
 func (l *leased) own(token string) { l.put(lease.RecordName, fmt.Sprintf(`{"token":%q}`, token)) }
 
-func (l *leased) mount(token string) (*vfs.Exclusive, error) {
+func (l *leased) mount(token string) (*vfs.Exclusive, error) { return l.mountWith(token, func() {}) }
+
+// mountWith calls checked each time that the record is read.
+func (l *leased) mountWith(token string, checked func()) (*vfs.Exclusive, error) {
 	return vfs.NewExclusive(l.Context(), vfs.ExclusiveOptions{
 		Dial: dial(l.node.TargetVia(l.link)), Root: "bundle", Spool: l.spool,
 		Check: func(read func(string) ([]byte, error)) error {
+			checked()
 			err := lease.Check(token, read)
 			if errors.Is(err, lease.ErrNotOurs) {
 				err = fmt.Errorf("%w: %w", vfs.ErrLeaseLost, err)
@@ -212,4 +217,86 @@ func TestLeaseNever(t *testing.T) {
 	if after := l.onNode(); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("on the node: %v, was %v", after, before)
 	}
+}
+
+// TestLeaseBroken takes the lock away while the link is up: each barrier finds it out,
+// and from then on nothing is sent.
+func TestLeaseBroken(t *testing.T) {
+	for name, barrier := range map[string]func(l *leased, x *vfs.Exclusive) error{
+		"with something to send": func(l *leased, x *vfs.Exclusive) error {
+			l.must(writeFile(contract.VFS{Files: x, Root: vfs.RootIno}, "new", "late"))
+			return x.Sync(context.Background(), nil)
+		},
+		"with nothing to send": func(l *leased, x *vfs.Exclusive) error { return x.Sync(context.Background(), nil) },
+		"of one file": func(l *leased, x *vfs.Exclusive) (err error) {
+			f, err := contract.VFS{Files: x, Root: vfs.RootIno}.Open("old", syscall.O_RDWR, 0)
+			l.must(err)
+			defer func() { l.must(f.Close()) }()
+			// It believes a proof that is not a second old.
+			for deadline := time.Now().Add(30 * time.Second); err == nil && time.Now().Before(deadline); {
+				if _, err = f.WriteAt([]byte("x"), 0); err == nil {
+					err = f.Sync()
+				}
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLeased(t)
+			x, err := l.mount("ours")
+			l.must(err)
+			here := contract.VFS{Files: x, Root: vfs.RootIno}
+			l.must(writeFile(here, "sent", "ours"), x.Sync(l.Context(), nil))
+			l.must(os.Rename(l.dir, l.dir+".broken"), os.Mkdir(l.dir, 0o755))
+			l.own("theirs")
+			l.put("old", "theirs")
+			if err := barrier(l, x); vfs.Errno(err) != syscall.EROFS || !errors.Is(err, vfs.ErrLeaseLost) {
+				t.Errorf("barrier: %v, want a lost lock", err)
+			}
+			if st := x.Status(); !strings.Contains(st.Fence, "lock lost") || !st.Connected {
+				t.Errorf("status: %+v", st)
+			}
+			before := l.onNode()
+			if err := writeFile(here, "later", "late"); vfs.Errno(err) != syscall.EROFS {
+				t.Errorf("writing afterwards: %v", err)
+			}
+			if err := x.Sync(context.Background(), nil); !errors.Is(err, vfs.ErrLeaseLost) {
+				t.Errorf("the next barrier: %v", err)
+			}
+			l.must(x.Close())
+			if after := l.onNode(); fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Errorf("on the node:\n%v\nwas\n%v", after, before)
+			}
+		})
+	}
+}
+
+// TestLeaseBrokenIdle notices the loss though nothing is done in the mount.
+func TestLeaseBrokenIdle(t *testing.T) {
+	defer vfs.SetLeaseIdle(vfs.SetLeaseIdle(time.Millisecond))
+	l := newLeased(t)
+	x, err := l.mount("ours")
+	l.must(err)
+	l.own("theirs")
+	eventually(t, "the loss is noticed", func() bool { return x.Status().Fence != "" })
+	l.must(x.Close())
+}
+
+// TestLeaseProofs counts the proofs: there are few, however much is sent.
+func TestLeaseProofs(t *testing.T) {
+	l := newLeased(t)
+	proofs := make(chan struct{}, 1000)
+	x, err := l.mountWith("ours", func() { proofs <- struct{}{} })
+	l.must(err)
+	here := contract.VFS{Files: x, Root: vfs.RootIno}
+	started := time.Now()
+	for i := range 300 {
+		l.must(writeFile(here, fmt.Sprint("f", i), "content"))
+	}
+	l.must(x.Sync(l.Context(), nil))
+	most := 4 + int(time.Since(started)/time.Second)
+	if n := len(proofs); n < 2 || n > most {
+		t.Errorf("the record was read %d times, want 2 to %d", n, most)
+	}
+	l.must(x.Close())
 }

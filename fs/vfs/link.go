@@ -18,7 +18,7 @@ func Connect(ctx context.Context, o ExclusiveOptions) (*Link, error) {
 }
 
 func newLink(ctx context.Context, o transportOptions) (*Link, error) {
-	t := &transport{transportOptions: o, changed: make(chan struct{})}
+	t := &transport{transportOptions: o, changed: make(chan struct{}), wanted: make(chan struct{}, 1)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	c, err := t.open(ctx)
 	if err != nil {

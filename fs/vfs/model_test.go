@@ -20,7 +20,9 @@ import (
 
 var (
 	modelTime = flag.Duration("model.time", 0, "how long each model test runs; 0 is the quick form")
-	modelSeed = flag.Uint64("model.seed", 0, "seed of the model tests, to do a failed run again; 0 makes one")
+	modelSeed = flag.Uint64("model.seed", 0, "seed of the model tests; 0 makes one")
+	// With workers side by side a seed does not do the same twice.
+	modelReplay = flag.String("model.replay", "", "a file with the output of a failed model test, which is done again and made small")
 )
 
 // umask sets the process's umask until the test ends.
@@ -69,7 +71,7 @@ func TestExclusiveModel(t *testing.T) {
 			target.Options["ServerAliveCountMax"] = "2"
 			x, root := newPatient(t, n, target)
 			if c.cuts {
-				cutAtRandom(t, link, 300*time.Millisecond+10*c.rtt)
+				link.CutAtRandom(t, 300*time.Millisecond+10*c.rtt)
 			}
 			runModel(t, x, root, c.steps, nil)
 		})
@@ -110,7 +112,7 @@ func runModel(t *testing.T, x *vfs.Exclusive, root string, steps int, remote fun
 	t.Logf("-model.seed=%d", seed)
 	here, plain := contract.VFS{Files: x, Root: vfs.RootIno}, contract.OS{Dir: t.TempDir()}
 	m := &contract.Model{
-		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 60,
+		Got: here, Want: plain, Seed: seed, Workers: 3, Steps: steps, Every: 60, Replay: *modelReplay,
 		NoLinks: remote != nil, Closed: remote != nil, // who has a file open keeps it, which cannot be seen from afar
 		Barrier: func(rng *rand.Rand, open bool) error {
 			if err := barrier(x, root, open); err != nil {
@@ -153,47 +155,6 @@ func barrier(x *vfs.Exclusive, root string, open bool) error {
 		return fmt.Errorf("after the barrier there is still %+v to be sent", st.Pending)
 	}
 	return nil
-}
-
-// cutAtRandom cuts the link at random moments until the test ends: mostly so that
-// both sides notice at once, sometimes silently. In between it holds for least, and
-// as long again.
-func cutAtRandom(t *testing.T, link *testnode.Link, least time.Duration) {
-	stop, done := make(chan struct{}), make(chan struct{})
-	pause := func(d time.Duration) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-stop:
-			return false
-		case <-timer.C:
-			return true
-		}
-	}
-	go func() {
-		defer close(done)
-		for pause(least + rand.N(least)) {
-			switch rand.N(6) {
-			case 0:
-				link.Drop()
-				ok := pause(rand.N(300 * time.Millisecond))
-				link.Heal()
-				if !ok {
-					return
-				}
-			case 1:
-				link.Drop() // for as long as it takes to notice
-				ok := pause(4 * time.Second)
-				link.Heal()
-				if !ok {
-					return
-				}
-			default:
-				link.Reset()
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-done })
 }
 
 // TestExclusiveModelDrop has the node's folder changed there between two barriers,

@@ -233,7 +233,7 @@ func (w *watched) hold(is func(q node.Request) bool) (held <-chan struct{}, rele
 	return arrived, func() { close(free) }
 }
 
-// Changes that follow each other faster than the node answers become few.
+// Changes that follow each other fast become few, on a node that answers at once too.
 func TestStormsAreFew(t *testing.T) {
 	w, x, tree := newWatched(t)
 	put(t, tree, "f", []byte("content"))
@@ -241,24 +241,33 @@ func TestStormsAreFew(t *testing.T) {
 
 	sets := named("SETSTAT", "FSETSTAT")
 	before := w.count(sets)
-	held, release := w.hold(sets)
+	started := time.Now()
 	for i := range 10000 {
 		if err := tree.Chmod("f", uint32(0o600+i%0o100)); err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 {
-			<-held
+		if i%100 == 99 {
+			when := time.Unix(int64(i), 0)
+			if err := tree.Utimes("f", when, when); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	release()
 	synced(t, x)
-	if n := w.count(sets) - before; n > 5 {
-		t.Errorf("10000 chmods were %d requests", n)
+	most := 5 + 10*int(time.Since(started)/time.Second) // so many pauses a slow machine makes
+	if n := w.count(sets) - before; n > most {
+		t.Errorf("10000 chmods were %d requests, want %d at most", n, most)
 	}
+	// One alone needs no barrier.
+	before = w.count(sets)
+	if err := tree.Chmod("f", 0o640); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a chmod is sent by itself", func() bool { return w.count(sets) == before+1 })
 
 	opens := named("OPEN")
 	before = w.count(opens)
-	held, release = w.hold(opens)
+	held, release := w.hold(opens)
 	for i := range 100 {
 		put(t, tree, "f", whole(i, 1000))
 		if i == 0 {

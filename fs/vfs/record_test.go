@@ -133,7 +133,7 @@ func FuzzRecover(f *testing.F) {
 func offline(sp *spool.Spool) *Exclusive {
 	x := &Exclusive{
 		spool: sp, log: slog.New(slog.DiscardHandler), nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
-		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1,
+		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, putOff: map[*work]putOff{}, generation: 1,
 	}
 	x.changed = sync.NewCond(&x.mu)
 	x.makeRoot(Attr{Mode: TypeDir | 0o755})

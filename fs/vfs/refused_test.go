@@ -20,40 +20,6 @@ import (
 	"bundlefs/internal/testnode"
 )
 
-// smallDisk makes a node whose home is a file system of its own, of 4 MiB, and
-// mounts a folder of it. Only root can make one: ok is false for others.
-func smallDisk(t *testing.T) (disk string, link *testnode.Link, x *vfs.Exclusive, root string, ok bool) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Log("who is not root cannot make a small file system")
-		return "", nil, nil, "", false
-	}
-	disk, err := os.MkdirTemp("", "disk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.Remove(disk); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := os.Chmod(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	n := testnode.Start(t, testnode.WithHome(disk))
-	link = testnode.NewLink(t, n.Addr)
-	x, root = newPatient(t, n, n.TargetVia(link))
-	return disk, link, x, root, true
-}
-
 // refusals has the barrier report what the node refuses, and returns it.
 func refusals(t *testing.T, x *vfs.Exclusive, want syscall.Errno) (paths []string) {
 	t.Helper()
@@ -91,14 +57,14 @@ func arrives(t *testing.T, x *vfs.Exclusive, root string) {
 // A node whose disk is full keeps nothing back of what does not need space, and
 // gets the rest when there is space again, without being asked to.
 func TestDiskFull(t *testing.T) {
-	disk, link, x, root, ok := smallDisk(t)
-	if !ok {
+	if !ownMounts(t) {
 		return
 	}
-	tree := contract.VFS{Files: x, Root: vfs.RootIno}
+	disk, l := smallDisk(t)
+	tree, x, root := l.VFS, l.x, l.root
 	put(t, tree, "gone", []byte("x"))
 	synced(t, x)
-	link.Pause()
+	l.link.cut(true)
 	for i := range 6 {
 		put(t, tree, fmt.Sprintf("f%d", i), whole(i, 400<<10))
 	}
@@ -109,7 +75,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 5<<19), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	link.Resume()
+	l.link.cut(false)
 	paths := refusals(t, x, syscall.ENOSPC)
 	if len(paths) == 0 || len(paths) == 6 {
 		t.Errorf("refused are %q", paths)
@@ -160,17 +126,17 @@ func TestDiskFull(t *testing.T) {
 }
 
 func TestReadOnlyNode(t *testing.T) {
-	disk, _, x, root, ok := smallDisk(t)
-	if !ok {
+	if !ownMounts(t) {
 		return
 	}
+	disk, l := smallDisk(t)
 	remount := func(flags uintptr) {
 		t.Helper()
 		if err := unix.Mount("", disk, "", unix.MS_REMOUNT|flags, "size=4m"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tree := contract.VFS{Files: x, Root: vfs.RootIno}
+	tree, x, root := l.VFS, l.x, l.root
 	put(t, tree, "old", []byte("old"))
 	synced(t, x)
 	remount(unix.MS_RDONLY)
@@ -184,7 +150,7 @@ func TestReadOnlyNode(t *testing.T) {
 		t.Errorf("refused %q", got)
 	}
 	remount(0)
-	x.Retry()
+	x.Retry("")
 	arrives(t, x, root)
 }
 
@@ -245,7 +211,7 @@ func TestPermissionTaken(t *testing.T) {
 		t.Errorf("discarded again: %v", err)
 	}
 	allow(0o755)
-	x.Retry()
+	x.Retry("")
 	synced(t, x)
 	for name, want := range map[string]string{"d/f": "refused", "d/newer": "older", "d/old": "old", "d/sub/f": "refused with its folder"} {
 		if b, err := os.ReadFile(filepath.Join(n.Home, name)); err != nil || string(b) != want {
@@ -352,5 +318,46 @@ func TestSpoolLimit(t *testing.T) {
 		})
 	}
 	running.Wait()
+	arrives(t, x, filepath.Join(n.Home, root))
+}
+
+// At the limit of the spool with the link down writers wait no longer than a request may.
+func TestSpoolLimitLinkDown(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	root := fresh(t, n.Home)
+	x, err := vfs.NewExclusive(t.Context(), vfs.ExclusiveOptions{
+		Dial: dial(n.TargetVia(link)), Root: root, Spool: filepath.Join(t.TempDir(), "spool"), SpoolMax: 256 << 10, Timeout: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	tree := contract.VFS{Files: x, Root: vfs.RootIno}
+	link.Refuse()
+	link.Reset()
+	f, err := tree.Open("f", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := int64(0)
+	for ; err == nil && written < 1<<20; written += 64 << 10 {
+		_, err = f.WriteAt(bytes.Repeat([]byte{7}, 64<<10), written)
+	}
+	if vfs.Errno(err) != syscall.ETIMEDOUT {
+		t.Fatalf("after %d bytes: %v, want ETIMEDOUT", written, err)
+	}
+	link.Heal()
+	eventually(t, "it is connected again", func() bool { return x.Status().Connected })
+	if _, err := f.WriteAt([]byte("more"), 0); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
 	arrives(t, x, filepath.Join(n.Home, root))
 }

@@ -10,36 +10,6 @@ import (
 	"bundlefs/internal/sftpwire"
 )
 
-// window is how many actions may be on their way: it grows while answers come
-// as fast as on an idle link and shrinks when they queue up on it.
-type window struct {
-	limit int
-	least time.Duration // round trip of the idle link: the shortest seen
-}
-
-const (
-	windowFirst = 128
-	windowLeast = 16
-	windowMost  = 1024
-)
-
-func (w *window) init() { w.limit = windowFirst }
-
-// answered takes account of one action's time per round trip.
-func (w *window) answered(rtt time.Duration) {
-	if w.least == 0 || rtt < w.least {
-		w.least = rtt
-	}
-	// Two round trips' worth of waiting in queues is the price of keeping the
-	// link busy; more buys nothing.
-	const slack = 20 * time.Millisecond
-	if rtt <= 2*w.least+slack {
-		w.limit = min(w.limit+1, windowMost)
-	} else if rtt > 4*w.least+2*slack {
-		w.limit = max(w.limit-w.limit/64-1, windowLeast)
-	}
-}
-
 // dispatch starts actions until Close.
 func (x *Exclusive) dispatch() {
 	x.mu.Lock()
@@ -56,6 +26,7 @@ func (x *Exclusive) dispatch() {
 		x.ready = x.ready[1:]
 		w.queued = false
 		if a := x.plan(w); a != nil {
+			x.prove(time.Now().Add(-leaseSending))
 			x.running++
 			x.tasks.Go(func() { x.perform(a) })
 		}
@@ -85,7 +56,10 @@ func (x *Exclusive) tick() {
 		if x.stuck {
 			_ = x.payOwed() // or at the next tick
 		}
-		x.changed.Broadcast() // who waits may want to tell how far it is
+		x.changed.Broadcast()                    // who waits may want to tell how far it is
+		if c, _, _ := x.link.state(); c != nil { // else it is proved with the next connection
+			x.prove(time.Now().Add(-leaseIdle))
+		}
 		ask := x.space.known && time.Since(x.space.taken) > 10*spaceAge && time.Since(x.space.asked) < 10*spaceAge
 		x.mu.Unlock()
 		if ask {
@@ -301,7 +275,7 @@ func (x *Exclusive) attempt(a *action) error {
 		x.mu.Unlock()
 	} else {
 		x.mu.Lock()
-		x.window.answered(time.Since(started))
+		x.window.answered(time.Now(), time.Since(started))
 		x.stats.sent++
 		if err == nil {
 			x.placed(a)
@@ -405,7 +379,7 @@ func (x *Exclusive) sendAttr(c *connection, a *action) error {
 		n.locked, n.unlocked = false, true
 		return err
 	}
-	n.send, n.unlocked = 0, false
+	n.send, n.unlocked, n.pressed = 0, false, false
 	seq := x.seq
 	x.mu.Unlock()
 	err := x.setOnNode(c, p, a.typ == TypeSymlink, x.wireAttrs(mask, attr))

@@ -51,7 +51,8 @@ func (x *Exclusive) pendingBelow(w *work, n *xnode) *work {
 				if at := c.before(w.last); at > 0 && !inRing(w, c) {
 					if f := d.local; f != nil && !f.isDir() {
 						f.pressed = true
-						if _, ok := x.delayed[c]; ok {
+						_, delayed := x.delayed[c]
+						if _, putOff := x.putOff[c]; delayed || putOff {
 							x.queue(c)
 						}
 					}

@@ -274,7 +274,7 @@ func (u *upload) open(r *round) {
 		return
 	}
 	u.x.mu.Lock()
-	u.x.window.answered(time.Since(started))
+	u.x.window.answered(time.Now(), time.Since(started))
 	u.x.mu.Unlock()
 	u.handles = []string{handle}
 }

@@ -75,6 +75,7 @@ func (x *Exclusive) plan(w *work) *action {
 		a.typ = a.n.attr.Mode & TypeMask
 	}
 	w.begin()
+	delete(x.putOff, w)
 	return a
 }
 
@@ -347,6 +348,9 @@ func (x *Exclusive) planNode(w *work, n *xnode) *action {
 		}
 		return &action{kind: actContent, w: w, n: n}
 	case n.send != 0:
+		if x.putOffAttr(w) {
+			return nil
+		}
 		return &action{kind: actAttr, w: w, n: n}
 	}
 	x.settle(w)

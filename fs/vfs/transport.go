@@ -36,8 +36,10 @@ const (
 	// openTimeout is how long the sessions of a new connection may take to open.
 	openTimeout = 30 * time.Second
 
-	backoffFirst = 250 * time.Millisecond
-	backoffMost  = 30 * time.Second
+	// The pauses between two tries to connect; somebody waits for it at the last one.
+	backoffFirst   = 250 * time.Millisecond
+	backoffMost    = 30 * time.Second
+	backoffAwaited = 2 * time.Second
 
 	// basePacket is the data per request every server must take; a server that
 	// announces more gets up to maxData.
@@ -76,6 +78,8 @@ type transport struct {
 	changed chan struct{} // closed and renewed when current or lastErr changes
 	lastErr error         // why there is none
 	lostAt  time.Time     // since when
+	waiting int           // who cannot go on without one
+	wanted  chan struct{} // is sent to when somebody waits, with room for one
 
 	metrics metrics
 }
@@ -162,13 +166,56 @@ func (t *transport) reopen() *connection {
 		}
 		t.set(nil, err)
 		t.log.Warn("cannot connect to the node", "error", err, "again_in", pause)
-		// Jitter keeps many mounts from coming back in the same moment.
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-t.ctx.Done():
+		if !t.rest(pause) {
 			return nil
 		}
 		pause = min(2*pause, backoffMost)
+	}
+}
+
+// rest waits until it is time to dial again, which is sooner when somebody waits for
+// the connection; false after Close.
+func (t *transport) rest(pause time.Duration) bool {
+	// Jitter keeps many mounts from coming back in the same moment.
+	jitter := func(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+	awaited := backoffAwaited
+	if t.timeout > 0 {
+		awaited = max(min(awaited, t.timeout/4), backoffFirst)
+	}
+	since, long, short := time.Now(), jitter(pause), jitter(min(pause, awaited))
+	for {
+		t.mu.Lock()
+		left := long
+		if t.waiting > 0 {
+			left = short
+		}
+		t.mu.Unlock()
+		timer := time.NewTimer(left - time.Since(since))
+		select {
+		case <-timer.C:
+			return true
+		case <-t.wanted:
+			timer.Stop()
+		case <-t.ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// want says that somebody waits for a connection from now on, until done is called.
+func (t *transport) want() (done func()) {
+	t.mu.Lock()
+	t.waiting++
+	t.mu.Unlock()
+	select {
+	case t.wanted <- struct{}{}:
+	default:
+	}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.waiting--
 	}
 }
 
@@ -186,12 +233,15 @@ func (t *transport) set(c *connection, err error) {
 	t.changed = make(chan struct{})
 }
 
-// overdue is the error of who has waited for the link for as long as a request
-// may wait; nil while there is a connection, or hope of one.
-func (t *transport) overdue() error {
+// overdue is the error of who has waited for the link since a moment, for as long as
+// a request may wait; nil while there is a connection, or hope of one.
+func (t *transport) overdue(since time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lostAt.IsZero() || t.timeout == 0 || time.Since(t.lostAt) < t.timeout {
+	if t.lostAt.After(since) {
+		since = t.lostAt
+	}
+	if t.lostAt.IsZero() || t.timeout == 0 || time.Since(since) < t.timeout {
 		return nil
 	}
 	return noConnection(t.lastErr)
@@ -211,28 +261,29 @@ func (t *transport) state() (*connection, <-chan struct{}, error) {
 	return t.current, t.changed, t.lastErr
 }
 
-// getForever waits for a connection until ctx ends.
+// getForever waits for a connection until ctx ends. Nobody waits for what it is
+// wanted for: it does not hurry the next try.
 func (t *transport) getForever(ctx context.Context) (*connection, error) {
-	for {
-		c, err := t.get(ctx)
-		if err == nil || !errors.Is(err, context.DeadlineExceeded) {
-			return c, err
-		}
-	}
+	return t.connected(ctx, nil)
 }
 
 // get waits for a connection, at most for the timeout.
 func (t *transport) get(ctx context.Context) (*connection, error) {
-	var limit <-chan time.Time
+	if c, _, _ := t.state(); c != nil && !c.isLost() {
+		return c, nil
+	}
+	defer t.want()()
+	limit, stop := t.timer()
+	defer stop()
+	return t.connected(ctx, limit)
+}
+
+// connected waits for a connection until limit.
+func (t *transport) connected(ctx context.Context, limit <-chan time.Time) (*connection, error) {
 	for {
 		c, changed, lastErr := t.state()
 		if c != nil && !c.isLost() {
 			return c, nil
-		}
-		if limit == nil {
-			timer, stop := t.timer()
-			defer stop()
-			limit = timer
 		}
 		select {
 		case <-changed:

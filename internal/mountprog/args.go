@@ -21,7 +21,7 @@ type command struct {
 	prometheus    bool
 	fake          bool         // check the arguments and mount nothing
 	mountpoint    string       // of ask, as given
-	paths         []string     // of discard
+	paths         []string     // of discard and retry
 	mount         *mountConfig // of a mount
 }
 
@@ -68,7 +68,7 @@ type mountConfig struct {
 var asks = []struct{ name, help string }{
 	{"status", "tell how the mount is doing"},
 	{"sync", "wait until everything written into the mount is on the node"},
-	{"retry", "send again what the node has refused"},
+	{"retry", "send again what the node has refused: all, or what is at or below [PATH…]"},
 	{"discard", "give up what the node has refused: MOUNTPOINT PATH…, paths in the mount"},
 	{"unmount", "sync, then unmount; clean up after a bundlefs that was killed"},
 }
@@ -153,7 +153,7 @@ func (c *command) askArgs(name string, rest []string, f *pflag.FlagSet) error {
 		return err
 	case name == "discard" && len(rest) < 2:
 		return fail("bundlefs status tells what the node has refused", "discard needs a mount point and what to give up")
-	case name != "discard" && len(rest) != 1:
+	case name == "retry" && len(rest) == 0, name != "discard" && name != "retry" && len(rest) != 1:
 		return fail(usageHint, "%s needs one mount point", name)
 	}
 	c.ask, c.mountpoint, c.paths = name, rest[0], rest[1:]

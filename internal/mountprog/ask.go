@@ -37,8 +37,8 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 			bar.Show(barrier.Left(int64(left.Files), left.Bytes))
 		}
 	}
-	if c.ask == "discard" {
-		return discard(ctx, c, client, stdout)
+	if len(c.paths) > 0 {
+		return onPaths(ctx, c, client, stdout)
 	}
 	var result json.RawMessage
 	if err := client.Call(ctx, c.ask, nil, &result, step); errors.Is(err, control.ErrNotMounted) {
@@ -65,9 +65,10 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// discard gives up one path after the other.
-func discard(ctx context.Context, c *command, client *control.Client, stdout io.Writer) error {
+// onPaths gives up, or sends again, what the node has refused: one path after the other.
+func onPaths(ctx context.Context, c *command, client *control.Client, stdout io.Writer) error {
 	out := json.NewEncoder(stdout)
+	done := map[string]string{"discard": "given up", "retry": "sent again"}[c.ask]
 	for _, path := range c.paths {
 		var result struct {
 			Changes int `json:"changes"`
@@ -76,14 +77,14 @@ func discard(ctx context.Context, c *command, client *control.Client, stdout io.
 		if rel, err := filepath.Rel(c.mountpoint, path); err == nil && filepath.IsLocal(rel) {
 			path = rel
 		}
-		if err := client.Call(ctx, "discard", map[string]string{"path": path}, &result, nil); err != nil {
+		if err := client.Call(ctx, c.ask, map[string]string{"path": path}, &result, nil); err != nil {
 			return err
 		}
 		var err error
 		if c.json {
 			err = out.Encode(map[string]any{"path": path, "result": result})
 		} else {
-			_, err = fmt.Fprintf(stdout, "%s: %d given up\n", path, result.Changes)
+			_, err = fmt.Fprintf(stdout, "%s: %d %s\n", path, result.Changes, done)
 		}
 		if err != nil {
 			return fmt.Errorf("print the answer: %w", err)

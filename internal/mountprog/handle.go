@@ -33,7 +33,8 @@ type report struct {
 //	leave     of -o nomount: ends without the barrier; what is not sent is kept if it cannot
 //	          be sent within 30 s
 //	drop      lets what others wrote on the node be seen
-//	retry     sends again what the node has refused
+//	retry     sends again what the node has refused, or of it what is under {"path": …}; answers
+//	          {"changes": n}
 //	discard   gives up what the node has refused under {"path": …}; answers {"changes": n}
 func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, progress func(any)) (any, error) {
 	server := s.server.Load()
@@ -90,22 +91,31 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 	case "drop":
 		server.Drop()
 		return struct{}{}, nil
-	case "retry":
-		return struct{}{}, server.Retry()
-	case "discard":
-		var what struct {
-			Path string `json:"path"`
-		}
-		if err := json.Unmarshal(args, &what); err != nil {
-			return nil, fmt.Errorf("discard: %w", err)
-		}
-		changes, err := server.Discard(what.Path)
-		if errors.Is(err, syscall.ENOENT) {
-			return nil, fail("bundlefs status "+s.cfg.mountpoint+" tells what the node has refused", "discard %s: nothing of it was refused", what.Path)
-		}
-		return map[string]int{"changes": changes}, err
+	case "retry", "discard":
+		return s.refused(server, op, args)
 	}
 	return s.fileOp(ctx, server, op, args)
+}
+
+// refused sends again, or gives up, what the node has refused.
+func (s *serving) refused(server *fs.Server, op string, args json.RawMessage) (any, error) {
+	var what struct {
+		Path string `json:"path"`
+	}
+	if len(args) > 0 {
+		if err := json.Unmarshal(args, &what); err != nil {
+			return nil, fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	do := server.Discard
+	if op == "retry" {
+		do = server.Retry
+	}
+	changes, err := do(what.Path)
+	if errors.Is(err, syscall.ENOENT) || err == nil && changes == 0 && what.Path != "" {
+		return nil, fail("bundlefs status "+s.cfg.mountpoint+" tells what the node has refused", "%s %s: nothing of it was refused", op, what.Path)
+	}
+	return map[string]int{"changes": changes}, err
 }
 
 // pingTime is how long status waits for the node. With a link that is down it tells what was

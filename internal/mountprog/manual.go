@@ -16,8 +16,11 @@ func Manual() string {
 		"# SYNOPSIS\n\n**bundlefs** [*user*@]*host*:[*dir*] *mountpoint* [**-o** *option*,…] [**-p** *port*] [**-F** *config*] [**-f**] [**-d**]\n")
 	for _, a := range asks {
 		more := ""
-		if a.name == "discard" {
+		switch a.name {
+		case "discard":
 			more = " *path* …"
+		case "retry":
+			more = " [*path* …]"
 		}
 		fmt.Fprintf(&b, "\n**bundlefs** **%s** *mountpoint*%s [**--json**]\n", a.name, more)
 	}
