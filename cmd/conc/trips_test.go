@@ -27,7 +27,7 @@ func TestRoundTrips(t *testing.T) {
 		return link.Counters().RoundTrips - before
 	}
 	const mostOpen, mostClose = 6, 4
-	for way := 200 * time.Millisecond; ; way *= 2 {
+	for way := 300 * time.Millisecond; ; way *= 2 {
 		link.SetRTT(way)
 		handshake := count(func() {
 			c, err := remote.Dial(t.Context(), n.TargetVia(link), remote.Options{})
