@@ -32,6 +32,7 @@ type Link struct {
 	mu       sync.Mutex   // guards what follows; locked before that of a pipe, and that before one of a direction
 	listener net.Listener // nil while refusing
 	conns    map[*linkConn]struct{}
+	trips    []*atomic.Int64 // of all connections that there were
 	rtt      time.Duration
 	open     chan struct{} // closed while the link neither drops nor pauses
 	closed   bool
@@ -42,11 +43,12 @@ type Counters struct {
 	Connections int64 // accepted since the link was made
 	Up, Down    int64 // bytes delivered to and from the address
 
-	// RoundTrips is how often, one after the other, something went to the address that was sent after
-	// something had come from it, whichever the connection. With a delay that is longer than what the
-	// programs at either side take between two of them, it is what a slow link is waited for. Without
-	// one it can be more, since then what would go side by side is done one after the other.
-	RoundTrips int64
+	// RoundTrips is, of each connection in the order in which they were accepted, how often one after
+	// the other something went to the address that was sent after something had come from it. With a
+	// delay that is longer than what the program takes between two of them, it is what a slow link is
+	// waited for. Without one it can be more, since then what would go side by side is done one after
+	// the other.
+	RoundTrips []int64
 }
 
 // NewLink makes a link to an address (host:port) and closes it when the test ends. Without delay
@@ -76,7 +78,13 @@ func (l *Link) Port() int { return l.port }
 
 // Counters returns what went over the link so far.
 func (l *Link) Counters() Counters {
-	return Counters{l.connections.Load(), l.up.delivered.Load(), l.down.delivered.Load(), l.down.trips()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := Counters{Connections: l.connections.Load(), Up: l.up.delivered.Load(), Down: l.down.delivered.Load()}
+	for _, down := range l.trips {
+		n.RoundTrips = append(n.RoundTrips, down.Load())
+	}
+	return n
 }
 
 // SetRTT sets the round-trip time: each direction delays by half of it. Connecting takes a round
@@ -216,6 +224,7 @@ func (l *Link) add(client *net.TCPConn) {
 		return
 	}
 	l.connections.Add(1)
+	l.trips = append(l.trips, &c.down.trips)
 	l.conns[c] = struct{}{}
 	l.running.Go(func() {
 		c.run()

@@ -29,7 +29,6 @@ type direction struct {
 	rate    int64     // bytes per second; 0 is unlimited
 	free    time.Time // when the line has sent what was accepted
 	trigger *trigger
-	trip    int64 // the last round trip of which something was delivered
 }
 
 // trigger is a function to be called after a number of bytes.
@@ -37,19 +36,6 @@ type trigger struct {
 	left int64 // guarded by the direction's mutex; 0 when the function is about to run
 	f    func()
 	done chan struct{} // closed when f has returned
-}
-
-func (d *direction) trips() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.trip
-}
-
-// arrived notes that something of a round trip is being delivered.
-func (d *direction) arrived(trip int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.trip = max(d.trip, trip)
 }
 
 func (d *direction) setDelay(delay time.Duration) {
