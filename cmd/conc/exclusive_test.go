@@ -415,15 +415,16 @@ func TestProgressBar(t *testing.T) {
 		{w.command(t.Context(), "sync"), []string{"conc: node1: sync", "MiB", "files to go", "conc: node1: everything is on the node"}},
 		{w.tool("bundlefs", "sync", mount), []string{"bundlefs: sync", "MiB", "files to go"}},
 	} {
-		link.SetBandwidth(2 << 20)
+		link.SetBandwidth(64 << 10) // slow enough that it is not sent before the bar is there
 		write(t, filepath.Join(mount, "big"), strings.Repeat(c.words[0], 4<<20/len(c.words[0])))
 		keyboard, tty := testterm.Open(t)
 		c.cmd.Stdout, c.cmd.Stderr = tty, tty
 		if err := c.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		testterm.ReadUntil(t, keyboard, c.words...)
+		testterm.ReadUntil(t, keyboard, c.words[:3]...)
 		link.SetBandwidth(0)
+		testterm.ReadUntil(t, keyboard, c.words[3:]...)
 		go io.Copy(io.Discard, keyboard) // so that nobody waits for a reader; ends with the terminal
 		if err := c.cmd.Wait(); err != nil {
 			t.Error(c.cmd.Args, err)
