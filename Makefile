@@ -29,11 +29,12 @@ install: build ## conc, bundlefs and the manual to PREFIX (/usr/local), the help
 	ln -sf $(PREFIX)/bin/bundlefs $(DESTDIR)/sbin/mount.bundlefs
 
 setup: ## install what the demo and the tests need beside Go, git and make (apt-get, as root or with sudo)
-	@scripts/setup.sh
+	@scripts/setup.sh $(SETUP)
 
 example: setup ## examples/hello: its sdist and its wheel, built from source without a network
 	@$(MAKE) --no-print-directory -C examples/hello artifacts
 
+demo: SETUP = demo
 demo: setup build example ## rehearse examples/hello on a throwaway node: venv, pip, and the product's command
 	@bin/conc rehearse --file examples/hello/deploy.ini node1
 

@@ -156,7 +156,8 @@ if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
 fi
 
 # Opening /dev/fuse is harmless and the only proof that it works: in a container the device may be there and forbidden all the same.
-fuse_opens() { (exec 3<>/dev/fuse) 2>/dev/null; }
+# Or another device lies over it.
+fuse_opens() { [ "$(stat -L -c %t:%T /dev/fuse)" = a:e5 ] && (exec 3<>/dev/fuse) 2>/dev/null; }
 fuse_mode() { stat -L -c %a /dev/fuse; }
 
 # make_fuse makes /dev/fuse usable, or says why it is not and fails.
@@ -183,7 +184,7 @@ make_fuse() {
 		;;
 	esac
 	fuse_opens || {
-		say '/dev/fuse is there but cannot be opened: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
+		say '/dev/fuse is there but cannot be opened, or is another device: load the module (modprobe fuse), or start the container with --device /dev/fuse --cap-add SYS_ADMIN'
 		return 1
 	}
 }

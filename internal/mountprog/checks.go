@@ -10,10 +10,10 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	bfs "bundlefs/fs"
 	"bundlefs/internal/mountpoint"
-
-	"golang.org/x/sys/unix"
 )
 
 // system is what of this machine a mount depends on; tests put others in its place.
@@ -115,7 +115,16 @@ func (sys system) checkDevice() error {
 	f, err := os.OpenFile(sys.fuseDevice, os.O_RDWR, 0)
 	switch {
 	case err == nil:
-		return f.Close()
+		defer f.Close()
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return fmt.Errorf("FUSE: %w", err)
+		}
+		// Sandboxes hide a device behind another one.
+		if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
+			return fail("in a container start it with --device "+sys.fuseDevice, "FUSE is hidden: %s is something else", sys.fuseDevice)
+		}
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(fmt.Sprintf("load the module: sudo modprobe fuse; where there is no udev also: sudo mknod -m 0666 %[1]s c 10 229; in a container start it with --device %[1]s", sys.fuseDevice), "FUSE is missing: %w", err)
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):

@@ -17,10 +17,9 @@ func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
 	m := filepath.Join(dir, "m")
-	device, conf := filepath.Join(dir, "fuse"), filepath.Join(dir, "fuse.conf")
+	conf := filepath.Join(dir, "fuse.conf")
 	for _, err := range []error{
 		os.Mkdir(m, 0o700),
-		os.WriteFile(device, nil, 0o600),
 		os.WriteFile(conf, []byte("# user_allow_other\n"), 0o600),
 		os.WriteFile(conf+".yes", []byte("x\n  user_allow_other \n"), 0o600),
 	} {
@@ -29,7 +28,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	fusermount := func() (string, error) { return "/bin/fusermount3", nil }
-	good := system{device, conf, fusermount, os.Geteuid()}
+	good := system{"/dev/fuse", conf, fusermount, os.Geteuid()}
 	user := good
 	user.euid = max(1, os.Geteuid())
 	for name, c := range map[string]struct {
@@ -39,6 +38,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"all is well":   {func(*system, *mountConfig) {}, "", ""},
 		"no device":     {func(s *system, _ *mountConfig) { s.fuseDevice += "x" }, "FUSE is missing", "modprobe fuse"},
+		"hidden":        {func(s *system, _ *mountConfig) { s.fuseDevice = os.DevNull }, "FUSE is hidden", "--device"},
 		"no fusermount": {func(s *system, _ *mountConfig) { s.fusermount = func() (string, error) { return "", fs.ErrNotExist } }, "fusermount3", "apt-get install fuse3"},
 		"allow_other":   {func(_ *system, m *mountConfig) { m.allowOther = true }, "allow_other is not allowed", "user_allow_other"},
 		"allow_root":    {func(_ *system, m *mountConfig) { m.allowRoot = true }, "allow_other is not allowed", "user_allow_other"},
