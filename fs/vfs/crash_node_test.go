@@ -101,7 +101,7 @@ func (l *life) refused(k *killed) {
 	stray := filepath.Join(l.node, p)
 	var changes []op
 	switch file, ok := pick(l.c, l.c.paths('f')); {
-	case ok && l.IntN(2) == 0:
+	case ok && !l.c.m.busy(l.c.m.find(file)) && l.IntN(2) == 0: // one of several names is removed before the other is made
 		changes = []op{{Kind: opRename, Path: file, To: p}}
 	case l.IntN(2) == 0:
 		l.do(k, op{Kind: opMkdir, Path: p, Mode: 0o700})
