@@ -20,6 +20,14 @@ func (c *nameCache) stale(p string) {
 	}
 }
 
+// wasChanged reports whether a name that a question is about was changed since.
+func (c *nameCache) wasChanged(f *fetch, name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, changed := f.changed[name]
+	return changed || f.dead
+}
+
 // names notes that names in a folder were changed: by what exists, removed and
 // renamed tell of. What is asked about it now may not know them.
 func (c *nameCache) names(dir string) {

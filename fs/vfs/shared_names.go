@@ -115,10 +115,9 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	s.cache.empty(p)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
 	if st != nil && st.Permissions&TypeMask == TypeDir && st.Permissions&0o7777 != mode {
-		if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
+		if st, err = s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
 			return Entry{}, &Error{"mkdir", p, err}
 		}
-		st = nil // a folder may take its group's bits from the one above
 	}
 	return s.made(ctx, dir, name, p, st, asked)
 }

@@ -22,6 +22,8 @@ type sharedFile struct {
 	appends   bool // the server writes at the end, whatever the offset
 	temporary bool // opened for one write; it has no handle here
 
+	told atomic.Int64 // its size when it was opened
+
 	remote remoteFile
 	queue  writeQueue
 
@@ -158,6 +160,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
 	f := newSharedFile(p, flags, h)
 	f.node = n
+	f.told.Store(int64(min(st.Size, 1<<62)))
 	return s.addFile(f, s.attr(n, &st)), nil
 }
 

@@ -1,6 +1,10 @@
 package vfs
 
-import "path"
+import (
+	"path"
+
+	"bundlefs/internal/sftpwire"
+)
 
 // touch notes that nodes were changed through this mount: what was asked of the
 // node before is not true of them any more.
@@ -64,4 +68,20 @@ func (t *tree) rememberSince(parent *node, name string, mode uint32, moment uint
 		return nil
 	}
 	return t.rememberLocked(parent, name, mode)
+}
+
+// changedTo is touch for a change of n's attributes after which the node told those
+// under the given name, in answer to a question asked before. They are remembered
+// unless something else was changed meanwhile.
+func (t *tree) changedTo(n *node, f *fetch, name string, st *sftpwire.Stat) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	alone := !t.cache.wasChanged(f, name)
+	t.touchLocked(n)
+	if alone {
+		now := t.cache.begin(f.dir)
+		now.asked = f.asked
+		t.cache.put(now, name, st)
+		t.cache.end(now)
+	}
 }
