@@ -93,7 +93,7 @@ func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 		Dial: o.Dial, Root: o.Root, NoCheckRoot: o.NoCheckRoot,
 		NameTimeout: o.EntryTimeout, AttrTimeout: o.AttrTimeout, NegativeTimeout: o.NegativeTimeout,
 		UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
-		KernelCache: o.KernelCache, DirectIO: o.DirectIO, SyncWrites: o.SyncWrites, NoReadahead: o.NoReadahead,
+		KernelCache: o.KernelCache, NoAutoCache: o.NoAutoCache, DirectIO: o.DirectIO, SyncWrites: o.SyncWrites, NoReadahead: o.NoReadahead,
 		View: o.view(), Cache: o.cache(),
 	})
 }

@@ -111,6 +111,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	}
 	if err != nil {
 		s.closeHandle(h)
+		s.cache.doubt(p)
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
 	f := newSharedFile(p, flags, h)
@@ -172,7 +173,7 @@ func (s *Shared) addFile(f *sharedFile, a Attr) Opened {
 	defer s.mu.Unlock()
 	s.lastHandle++
 	s.files[s.lastHandle] = f
-	return Opened{Handle: s.lastHandle, KeepCache: keep || s.o.KernelCache, DirectIO: s.o.DirectIO}
+	return Opened{Handle: s.lastHandle, KeepCache: keep && !s.o.NoAutoCache || s.o.KernelCache, DirectIO: s.o.DirectIO}
 }
 
 // Release implements [FileSystem].

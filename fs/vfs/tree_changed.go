@@ -22,8 +22,7 @@ func (t *tree) touchLocked(nodes ...*node) {
 	}
 }
 
-// staleLocked tells the cache that a node's attributes, and of a folder its
-// names, were changed.
+// staleLocked tells the cache that a node's attributes were changed.
 func (t *tree) staleLocked(n *node) {
 	if t.cache == nil {
 		return
@@ -31,11 +30,8 @@ func (t *tree) staleLocked(n *node) {
 	for _, l := range n.links {
 		t.tell(l.parent, l.name, t.cache.stale)
 	}
-	if p, ok := t.pathLocked(n); ok && n.mode == TypeDir {
-		t.cache.names(p)
-		if n.ino == RootIno {
-			t.cache.stale(p)
-		}
+	if n.ino == RootIno {
+		t.cache.stale(t.root)
 	}
 }
 
@@ -46,6 +42,19 @@ func (t *tree) tell(parent *node, name string, what func(p string)) {
 	}
 	if dir, ok := t.pathLocked(parent); ok {
 		what(path.Join(dir, name))
+	}
+}
+
+// gone takes a name away of which the node says that there is none. Nothing was
+// changed here: who lists the folder meanwhile knows as much.
+func (t *tree) gone(parent *node, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tell(parent, name, t.cache.gone)
+	if n := parent.children[name]; n != nil {
+		t.dropLinkLocked(n, parent, name)
+		t.reapLocked(n)
+		t.reapLocked(parent)
 	}
 }
 
