@@ -89,13 +89,18 @@ func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 			View: o.view(),
 		})
 	}
-	return vfs.NewShared(ctx, vfs.SharedOptions{
+	return vfs.NewShared(ctx, o.shared())
+}
+
+// shared are the options of shared mode.
+func (o Options) shared() vfs.SharedOptions {
+	return vfs.SharedOptions{
 		Dial: o.Dial, Root: o.Root, NoCheckRoot: o.NoCheckRoot,
 		NameTimeout: o.EntryTimeout, AttrTimeout: o.AttrTimeout, NegativeTimeout: o.NegativeTimeout,
 		UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
-		KernelCache: o.KernelCache, DirectIO: o.DirectIO, SyncWrites: o.SyncWrites, NoReadahead: o.NoReadahead,
+		KernelCache: o.KernelCache, NoAutoCache: o.NoAutoCache, DirectIO: o.DirectIO, SyncWrites: o.SyncWrites, NoReadahead: o.NoReadahead,
 		View: o.view(), Cache: o.cache(),
-	})
+	}
 }
 
 // serve makes the mount of a file system and waits until the kernel uses it.

@@ -75,9 +75,9 @@ type Options struct {
 	// KernelCache has the kernel keep the data of files from one open to the next
 	// without asking the node whether they have changed.
 	KernelCache bool
-	// AutoCache has the kernel keep it when size and time of the file are the same
-	// as at the last open; that is what is done without it, too.
-	AutoCache bool
+	// NoAutoCache has the kernel drop it at each open; else it is kept when size and
+	// time of the file are the same as at the last open. KernelCache goes before it.
+	NoAutoCache bool
 	// DirectIO has the kernel cache no data at all.
 	DirectIO bool
 	// SyncWrites makes each write wait until the node has the data.
@@ -106,14 +106,10 @@ type Options struct {
 	// DirCache keeps listings, attributes and targets of symlinks in shared mode;
 	// nil means that it does. DcacheTimeout says for how long, and the others for
 	// how long attributes, targets and listings are kept in particular; nil is not
-	// given. DcacheMaxSize is the number of entries, 0 the default. When an entry
-	// was added, those that are too old are dropped at most once in
-	// DcacheCleanInterval, or in DcacheMinCleanInterval while the cache is full; nil
-	// is the default.
+	// given. DcacheMaxSize is the number of entries, 0 the default.
 	DirCache                                                              *bool
 	DcacheTimeout, DcacheStatTimeout, DcacheLinkTimeout, DcacheDirTimeout *time.Duration
 	DcacheMaxSize                                                         int
-	DcacheCleanInterval, DcacheMinCleanInterval                           *time.Duration
 	// SyncReaddir has no listing fetched before somebody asks for it.
 	SyncReaddir bool
 

@@ -1,5 +1,11 @@
 package vfs
 
+import (
+	"errors"
+
+	"bundlefs/internal/sftpwire"
+)
+
 // Whoever lists a folder and its subfolders wants to list those next, and would
 // wait some round trips for each. So the subfolders of a listed folder are listed
 // ahead, breadth first, some at a time.
@@ -10,6 +16,8 @@ const (
 	// lists, and aheadMost how many at the most before it lists another.
 	aheadFolders = 256
 	aheadMost    = 1024
+	// aheadCost is how many entries count as one more folder: each takes memory.
+	aheadCost = 64
 )
 
 // ahead are the folders to be listed ahead.
@@ -21,7 +29,7 @@ type ahead struct {
 
 // listAhead has the subfolders of n listed, since a program lists n; mu is held.
 func (x *Exclusive) listAhead(n *xnode) {
-	x.ahead.budget = min(x.ahead.budget+aheadFolders, aheadMost)
+	x.ahead.budget = min(max(x.ahead.budget, 0)+aheadFolders, aheadMost)
 	x.queueAhead(n)
 }
 
@@ -53,13 +61,17 @@ func (x *Exclusive) workAhead() {
 		}
 		a.budget--
 		x.mu.Unlock()
-		n, err := x.folder(x.ctx, n.ino) // which takes mu again
-		if err == nil {
+		n, err := x.folderWithin(x.ctx, n.ino, aheadEntries) // which takes mu again
+		switch {
+		case err == nil:
+			a.budget -= len(n.children) / aheadCost
 			x.queueAhead(n)
+		case errors.Is(err, sftpwire.ErrTooLarge):
+			a.budget -= aheadEntries / aheadCost
 		}
 		// An error is for the program that lists the folder itself.
 	}
-	if a.budget == 0 {
+	if a.budget <= 0 {
 		a.queue = nil
 	}
 }

@@ -64,8 +64,9 @@ func (n *xnode) name() string {
 	return "(removed)"
 }
 
-// load lists a folder on the node and makes its children known.
-func (x *Exclusive) load(ctx context.Context, n *xnode) error {
+// load lists a folder on the node, of at most so many entries, and makes its children
+// known.
+func (x *Exclusive) load(ctx context.Context, n *xnode, most int) error {
 	for {
 		x.mu.Lock()
 		if n.complete {
@@ -81,7 +82,7 @@ func (x *Exclusive) load(ctx context.Context, n *xnode) error {
 		var names []sftpwire.Name
 		err = syscall.EIO // what is not on the node is complete
 		if ok {
-			names, err = readDir(ctx, x.link, p, maxEntries)
+			names, err = readDir(ctx, x.link, p, most)
 		}
 		release()
 		if err != nil {

@@ -8,6 +8,11 @@ import (
 // folder returns the folder ino with mu held, all its children known. The caller
 // unlocks mu, also after an error.
 func (x *Exclusive) folder(ctx context.Context, ino Ino) (*xnode, error) {
+	return x.folderWithin(ctx, ino, maxEntries)
+}
+
+// folderWithin is folder where a listing of the node may have so many entries.
+func (x *Exclusive) folderWithin(ctx context.Context, ino Ino, most int) (*xnode, error) {
 	x.mu.Lock()
 	for {
 		n, err := x.node(ino)
@@ -28,7 +33,7 @@ func (x *Exclusive) folder(ctx context.Context, ino Ino) (*xnode, error) {
 		}
 		n.loading = true
 		x.mu.Unlock()
-		err = x.load(ctx, n)
+		err = x.load(ctx, n, most)
 		x.mu.Lock()
 		n.loading = false
 		x.changed.Broadcast()

@@ -80,7 +80,7 @@ func (x *Exclusive) takeUp(ctx context.Context, proven func() error, listed func
 		return err
 	}
 	if x.recovered > 0 { // and the node may have been changed by it since it was listed
-		return x.load(ctx, x.root)
+		return x.load(ctx, x.root, maxEntries)
 	}
 	names, err := listed()
 	if err != nil {

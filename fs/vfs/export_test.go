@@ -118,3 +118,20 @@ func SetSpaceAge(d time.Duration) time.Duration {
 	spaceAge = d
 	return before
 }
+
+// AgeListings makes what is known of names older.
+func AgeListings(s *Shared, by time.Duration) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	for _, d := range s.cache.dirs {
+		if !d.listed.IsZero() {
+			d.listed = d.listed.Add(-by)
+		}
+		for _, n := range d.names {
+			n.asked = n.asked.Add(-by)
+		}
+	}
+}
+
+// AheadEntries bounds a listing that nobody has asked for.
+const AheadEntries = aheadEntries

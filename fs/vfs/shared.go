@@ -43,8 +43,9 @@ type SharedOptions struct {
 	// ETIMEDOUT; 0 means 30 s, less than 0 for ever.
 	Timeout time.Duration
 	// KernelCache says that the kernel's data of a file is good at each open; else
-	// it is if size and time are the same as at the last open.
-	KernelCache bool
+	// it is if size and time are the same as at the last open, and with NoAutoCache
+	// it never is.
+	KernelCache, NoAutoCache bool
 	// DirectIO asks the kernel to cache no data.
 	DirectIO bool
 	// SyncWrites makes each write wait for the node.

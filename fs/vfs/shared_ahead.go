@@ -20,6 +20,15 @@ const (
 	aheadGrowth   = 4    // by so many for each that is used
 	aheadQueue    = 4096 // folders to be listed
 	walkMemory    = 64   // folders that programs have listed, by which a walk is known
+
+	// aheadEntries bounds a listing that nobody has asked for, and so what a node
+	// can have kept in memory: larger folders are left to who lists them.
+	aheadEntries = 2048
+	// behindLooks is how many names of a folder are looked up, since it was listed
+	// or is known, before it is listed behind.
+	behindLooks = 3
+	// behindLeast is the round-trip time from which on that is worth the listing.
+	behindLeast = 2 * time.Millisecond
 )
 
 // aheadOf is the state of listing ahead; nameCache.mu guards it.
@@ -29,12 +38,21 @@ type aheadOf struct {
 	window  int
 	unused  int // listed ahead and neither used nor dropped
 	running int
-	last    time.Time // when a program last listed a folder of a walk
+	last    time.Time           // when a program last listed a folder of a walk
+	refused map[string]struct{} // folders that could not be listed, or are too large
 	tasks   sync.WaitGroup
 	closed  bool
 }
 
-func (a *aheadOf) init() { a.window = aheadFirst }
+func (a *aheadOf) init() { a.window, a.refused = aheadFirst, map[string]struct{}{} }
+
+// refuse notes that a folder is not worth another try for a while.
+func (a *aheadOf) refuse(p string) {
+	if len(a.refused) >= aheadQueue {
+		clear(a.refused)
+	}
+	a.refused[p] = struct{}{}
+}
 
 func (a *aheadOf) used() {
 	a.unused--
@@ -71,6 +89,7 @@ func (s *Shared) listAhead(p string) {
 	}
 	if now := time.Now(); now.Sub(a.last) > c.dir {
 		a.queue, a.last = nil, now // what is left of another walk
+		clear(a.refused)
 	} else {
 		a.last = now
 	}
@@ -103,7 +122,8 @@ func (c *nameCache) queueAhead(p string) {
 		if known := c.dirs[sub]; known != nil && now.Sub(known.listed) < c.dir {
 			continue
 		}
-		if _, ok := queued[sub]; ok || c.loading[sub] != nil {
+		_, waits := queued[sub]
+		if _, refused := a.refused[sub]; waits || refused || c.loading[sub] != nil {
 			continue
 		}
 		if len(a.queue) >= aheadQueue {
@@ -123,18 +143,20 @@ func (s *Shared) startAhead() {
 			continue
 		}
 		a.running++
-		a.tasks.Go(func() { s.ahead(p) })
+		a.tasks.Go(func() { s.ahead(p, true) })
 	}
 }
 
-// ahead lists one folder ahead; an error is for who asks for it himself.
-func (s *Shared) ahead(p string) {
-	ok := false
+// ahead lists one folder ahead, or behind who looks up its names; an error is for
+// who asks for it himself.
+func (s *Shared) ahead(p string, walk bool) {
+	ok, refused := false, false
 	if rlock(s.link.ctx, s.names) == nil { // while no folder moves
 		if f, mine := s.cache.beginList(p); mine {
-			names, err := s.readNames(context.Background(), p)
-			if ok = err == nil; ok {
-				s.cache.putList(f, names, true, s.view.Follow)
+			names, err := s.readNames(context.Background(), p, aheadEntries)
+			ok, refused = err == nil, err != nil && !isLost(err)
+			if ok {
+				s.cache.putList(f, names, walk, s.view.Follow)
 			}
 			s.cache.end(f)
 		}
@@ -144,10 +166,40 @@ func (s *Shared) ahead(p string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ahead.running--
-	if ok {
+	if refused {
+		c.ahead.refuse(p)
+	}
+	if ok && walk {
 		c.queueAhead(p)
 	}
 	s.startAhead()
+}
+
+// listBehind is told of each name that is looked up in a folder. Who looks up one
+// after the other, which are there or not, would wait a round trip for each that is
+// not known, or not any more: so the folder is listed behind, and again before that
+// listing is too old.
+func (s *Shared) listBehind(dir string) {
+	c := s.cache
+	rtt := time.Duration(s.link.metrics.rtt.Load())
+	if c.noAhead || c.attr <= 0 || rtt < behindLeast || rtt > c.dir/4 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	d, a := c.dirs[dir], &c.ahead
+	if d == nil {
+		d = c.at(dir, now)
+	}
+	d.looks++
+	_, refused := a.refused[dir]
+	if d.looks < behindLooks || now.Sub(d.listed) < c.dir/2 || refused || a.closed || c.loading[dir] != nil || a.running >= aheadRequests {
+		return
+	}
+	d.looks = 0
+	a.running++
+	a.tasks.Go(func() { s.ahead(dir, false) })
 }
 
 // endAhead waits for what is under way, after the link was closed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"syscall"
 	"time"
 
@@ -117,22 +118,30 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 		}
 		set.Size = nil
 	}
-	if err := s.setPath(ctx, n, p, set); err != nil {
+	question := s.cache.begin(path.Dir(p))
+	defer s.cache.end(question)
+	st, err := s.setPath(ctx, n, p, set)
+	if err != nil {
 		return Entry{}, &Error{"setattr", p, err}
 	}
+	if st != nil {
+		touched = true
+		s.tree.changedTo(n, question, path.Base(p), st)
+		return s.entryOf(s.attr(n, st), time.Since(question.asked)), nil
+	}
 	touch() // before the answer is remembered
-	st, _, err := s.askStat(ctx, p)
-	if err != nil {
+	if st, _, err = s.askStat(ctx, p); err != nil {
 		return Entry{}, &Error{"stat", p, err}
 	}
 	return s.entry(s.attr(n, st)), nil
 }
 
-// setPath changes the attributes of a path, whose lock is held, in one request.
-func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) error {
+// setPath changes the attributes of a path, whose lock is held, in one request. It
+// returns those that the path has then, nil if they must be asked for.
+func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) (*sftpwire.Stat, error) {
 	isLink := n.mode == TypeSymlink
 	if isLink && set.Mode != nil {
-		return syscall.EOPNOTSUPP // as chmod of a link on Linux
+		return nil, syscall.EOPNOTSUPP // as chmod of a link on Linux
 	}
 	a := sftpwire.Attrs{Size: set.Size, Permissions: set.Mode, UID: set.UID, GID: set.GID}
 	if set.Atime != nil {
@@ -147,12 +156,12 @@ func (s *Shared) setPath(ctx context.Context, n *node, p string, set SetAttr) er
 	if (a.UID == nil) != (a.GID == nil) || (a.Atime == nil) != (a.Mtime == nil) {
 		st, err := s.lstat(ctx, p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		a = completed(a, st)
 	}
 	if a == (sftpwire.Attrs{}) {
-		return nil
+		return nil, nil
 	}
 	return s.setstat(ctx, p, isLink, a)
 }
@@ -174,19 +183,34 @@ func completed(a sftpwire.Attrs, st *sftpwire.Stat) sftpwire.Attrs {
 	return a
 }
 
-// setstat sets attributes of a path; of a link itself if isLink is set.
-func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.Attrs) error {
-	_, err := ask(ctx, s.link, func(x *session) (struct{}, error) {
+// setstat sets attributes of a path; of a link itself if isLink is set. It returns
+// those that the path has then, nil if they must be asked for.
+func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.Attrs) (*sftpwire.Stat, error) {
+	st, err := ask(ctx, s.link, func(x *session) (*sftpwire.Stat, error) {
 		wire := x.conn.wire
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
-			return struct{}{}, syscall.EOPNOTSUPP
+			return nil, syscall.EOPNOTSUPP
 		}
-		return struct{}{}, wire.Setstat(context.Background(), p, a, isLink)
+		return thenLook(wire, p, func() sftpwire.Request { return wire.SendSetstat(p, a, isLink) })
 	})
 	if errors.Is(err, os.ErrPermission) && a.Size == nil {
-		return syscall.EPERM // one word of SFTP for two; who may not chmod gets this one
+		return nil, syscall.EPERM // one word of SFTP for two; who may not chmod gets this one
 	}
-	return s.whyNotWritten(ctx, p, 0, err)
+	if err != nil {
+		return nil, s.whyNotWritten(ctx, p, 0, err)
+	}
+	if st != nil && (!has(st, a) || s.view.Follow && saneMode(st.Permissions)&TypeMask == TypeSymlink) {
+		st = nil // a server may answer in any order
+	}
+	return st, nil
+}
+
+// has reports whether attributes are as they were set.
+func has(st *sftpwire.Stat, a sftpwire.Attrs) bool {
+	return (a.Size == nil || st.Size == *a.Size) &&
+		(a.Permissions == nil || st.Permissions&0o7777 == *a.Permissions&0o7777) &&
+		(a.UID == nil || st.UID == *a.UID) && (a.GID == nil || st.GID == *a.GID) &&
+		(a.Atime == nil || st.Atime == *a.Atime) && (a.Mtime == nil || st.Mtime == *a.Mtime)
 }
 
 // setOpen changes the attributes of an open file that has no name any more.

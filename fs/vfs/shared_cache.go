@@ -50,6 +50,7 @@ type cachedDir struct {
 	listed time.Time // when all names were asked for; zero: these may not be all
 	told   time.Time // when something was last added
 	ahead  bool      // listed ahead, and not used yet
+	looks  int       // names looked up since it was made or listed
 }
 
 // cachedName is what is known of a name.
@@ -263,9 +264,9 @@ func (c *nameCache) putList(f *fetch, names []sftpwire.Name, ahead, follow bool)
 			entry.asked = time.Time{}
 		}
 	}
-	if old != nil { // what was changed here meanwhile is known from here
-		for name := range f.changed {
-			if was := old.get(name); was != nil {
+	if old != nil { // what was changed here meanwhile, or asked for later, is known better
+		for name, was := range old.names {
+			if _, changed := f.changed[name]; changed || was.asked.After(f.asked) {
 				*c.set(d, name) = *was
 			}
 		}

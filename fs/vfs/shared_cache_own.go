@@ -20,16 +20,12 @@ func (c *nameCache) stale(p string) {
 	}
 }
 
-// names notes that names in a folder were changed: by what exists, removed and
-// renamed tell of. What is asked about it now may not know them.
-func (c *nameCache) names(dir string) {
+// wasChanged reports whether a name that a question is about was changed since.
+func (c *nameCache) wasChanged(f *fetch, name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for f := range c.fetches {
-		if f.dir == dir {
-			f.dead = true
-		}
-	}
+	_, changed := f.changed[name]
+	return changed || f.dead
 }
 
 // exists notes that there is such a name.
@@ -39,11 +35,14 @@ func (c *nameCache) exists(p string, mode uint32) {
 	dir, name := path.Dir(p), path.Base(p)
 	d := c.dirs[dir]
 	n := d.get(name)
-	switch {
-	case d == nil, n != nil && n.st.Permissions&TypeMask == mode&TypeMask:
+	if n != nil && n.st.Permissions&TypeMask == mode&TypeMask {
 		return
-	case n == nil:
-		c.touch(dir, name)
+	}
+	c.touch(dir, name) // who lists the folder now may not know it
+	if d == nil {
+		return
+	}
+	if n == nil {
 		n = c.set(d, name)
 	}
 	*n = cachedName{}
@@ -55,6 +54,16 @@ func (c *nameCache) removed(p string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.removedLocked(p)
+}
+
+// gone forgets a name of which the node says that there is none.
+func (c *nameCache) gone(p string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d := c.dirs[path.Dir(p)]; d.get(path.Base(p)) != nil {
+		delete(d.names, path.Base(p))
+		c.count--
+	}
 }
 
 func (c *nameCache) removedLocked(p string) {

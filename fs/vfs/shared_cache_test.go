@@ -111,7 +111,6 @@ func TestCacheIsTrue(t *testing.T) {
 						c.empty(p)
 					}
 					c.exists(p, mode)
-					c.names(path.Dir(p))
 					c.stale(path.Dir(p))
 				case 6: // a file is written
 					if p := pick(false); p != "" {
@@ -125,7 +124,6 @@ func TestCacheIsTrue(t *testing.T) {
 					}
 					delete(m, p)
 					c.removed(p)
-					c.names(path.Dir(p))
 					if r.IntN(2) == 0 {
 						c.doubt(p)
 					}
@@ -136,8 +134,6 @@ func TestCacheIsTrue(t *testing.T) {
 						continue
 					}
 					c.renamed(from, to, size < 0)
-					c.names(path.Dir(from))
-					c.names(path.Dir(to))
 					for p, size := range maps.Clone(m) {
 						if p == from || len(p) > len(from) && p[:len(from)+1] == from+"/" {
 							delete(m, p)

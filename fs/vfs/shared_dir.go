@@ -85,7 +85,7 @@ func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 			}
 		}
 		s.link.metrics.listings.count(false)
-		names, err := s.readNames(ctx, p)
+		names, err := s.readNames(ctx, p, maxEntries)
 		if err == nil {
 			s.cache.putList(f, names, false, s.view.Follow)
 		}
@@ -120,8 +120,8 @@ func (s *Shared) entries(dir *node, l listing) []DirEntry {
 
 // readNames asks for the names in a folder of the node. What cannot be a name,
 // or is there twice, is left out: a server that sends it is broken or means harm.
-func (s *Shared) readNames(ctx context.Context, p string) ([]sftpwire.Name, error) {
-	names, err := readDir(ctx, s.link, p, maxEntries)
+func (s *Shared) readNames(ctx context.Context, p string, most int) ([]sftpwire.Name, error) {
+	names, err := readDir(ctx, s.link, p, most)
 	if err != nil {
 		return nil, err
 	}

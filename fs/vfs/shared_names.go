@@ -23,9 +23,10 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 		found = unknown // what is written is not in it
 	}
 	s.link.metrics.names.count(found != unknown)
+	s.listBehind(path.Dir(p))
 	switch found {
 	case absent:
-		s.tree.unlink(dir, name)
+		s.tree.gone(dir, name)
 		return Entry{NameValid: left(s.o.NegativeTimeout, s.cache.dir, time.Since(asked))}, &Error{"lookup", p, syscall.ENOENT}
 	case present:
 		n, err := s.found(ctx, dir, name, p, st)
@@ -41,7 +42,7 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 func (s *Shared) find(ctx context.Context, dir *node, name, p string) (Entry, error) {
 	st, asked, err := s.askStat(ctx, p)
 	if errors.Is(err, os.ErrNotExist) {
-		s.tree.unlink(dir, name)
+		s.tree.gone(dir, name)
 		return Entry{NameValid: s.o.NegativeTimeout}, &Error{"lookup", p, err}
 	}
 	if err != nil {
@@ -115,10 +116,9 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	s.cache.empty(p)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
 	if st != nil && st.Permissions&TypeMask == TypeDir && st.Permissions&0o7777 != mode {
-		if err := s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
+		if st, err = s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
 			return Entry{}, &Error{"mkdir", p, err}
 		}
-		st = nil // a folder may take its group's bits from the one above
 	}
 	return s.made(ctx, dir, name, p, st, asked)
 }
@@ -342,6 +342,7 @@ func (s *Shared) renameOver(ctx context.Context, moved *node, oldPath, newPath s
 			return err
 		}
 		aside := path.Join(path.Dir(newPath), ".bundlefs-"+randomName())
+		defer s.cache.doubt(aside) // somebody may list the folder meanwhile
 		if err := x.Rename(context.Background(), newPath, aside); err != nil {
 			return err
 		}

@@ -22,6 +22,8 @@ type sharedFile struct {
 	appends   bool // the server writes at the end, whatever the offset
 	temporary bool // opened for one write; it has no handle here
 
+	told atomic.Int64 // its size when it was opened
+
 	remote remoteFile
 	queue  writeQueue
 
@@ -109,6 +111,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	}
 	if err != nil {
 		s.closeHandle(h)
+		s.cache.doubt(p)
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
 	f := newSharedFile(p, flags, h)
@@ -158,6 +161,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
 	f := newSharedFile(p, flags, h)
 	f.node = n
+	f.told.Store(int64(min(st.Size, 1<<62)))
 	return s.addFile(f, s.attr(n, &st)), nil
 }
 
@@ -169,7 +173,7 @@ func (s *Shared) addFile(f *sharedFile, a Attr) Opened {
 	defer s.mu.Unlock()
 	s.lastHandle++
 	s.files[s.lastHandle] = f
-	return Opened{Handle: s.lastHandle, KeepCache: keep || s.o.KernelCache, DirectIO: s.o.DirectIO}
+	return Opened{Handle: s.lastHandle, KeepCache: keep && !s.o.NoAutoCache || s.o.KernelCache, DirectIO: s.o.DirectIO}
 }
 
 // Release implements [FileSystem].

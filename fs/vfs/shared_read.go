@@ -32,8 +32,9 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 		return s.readExact(ctx, f, dest, off)
 	}
 	r := f.reader(s)
-	if seen := s.tree.changeSeen(f.node); f.readAs.Swap(seen) != seen {
+	if seen, size := s.tree.changeSeen(f.node); f.readAs.Swap(seen) != seen {
 		r.Invalidate(0, -1) // what was fetched ahead is older than what the kernel knows
+		r.SetSize(size)
 	}
 	return r.ReadAt(ctx, dest, off)
 }
@@ -89,7 +90,8 @@ func (s *Shared) readExact(ctx context.Context, f *sharedFile, dest []byte, off 
 }
 
 // fetch reads n bytes from off, fewer only at the end of the file: one read of the
-// node may bring less than was asked for, only its EOF is the end.
+// node may bring less than was asked for. The end is its EOF, or where the file ended
+// when it was opened: one that has grown since is read on by who reads on.
 func (s *Shared) fetch(ctx context.Context, f *sharedFile, off int64, n int) ([]byte, error) {
 	return onFile(ctx, s, f, func(h remoteHandle) ([]byte, error) {
 		var data []byte
@@ -106,7 +108,7 @@ func (s *Shared) fetch(ctx context.Context, f *sharedFile, off int64, n int) ([]
 			} else {
 				data = append(data, more...)
 			}
-			if len(data) >= n {
+			if len(data) >= n || off+int64(len(data)) == f.told.Load() {
 				return data, nil
 			}
 		}

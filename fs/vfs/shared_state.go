@@ -162,9 +162,10 @@ func (t *tree) handles(n *node) []*sharedFile {
 	return append([]*sharedFile(nil), n.open...)
 }
 
-// changeSeen counts how often the node has told another size or time of n.
-func (t *tree) changeSeen(n *node) uint64 {
+// changeSeen counts how often the node has told another size or time of n, and tells
+// the size.
+func (t *tree) changeSeen(n *node) (times uint64, size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return n.seenAs
+	return n.seenAs, int64(n.seen.Size)
 }

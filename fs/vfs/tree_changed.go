@@ -1,6 +1,10 @@
 package vfs
 
-import "path"
+import (
+	"path"
+
+	"bundlefs/internal/sftpwire"
+)
 
 // touch notes that nodes were changed through this mount: what was asked of the
 // node before is not true of them any more.
@@ -18,8 +22,7 @@ func (t *tree) touchLocked(nodes ...*node) {
 	}
 }
 
-// staleLocked tells the cache that a node's attributes, and of a folder its
-// names, were changed.
+// staleLocked tells the cache that a node's attributes were changed.
 func (t *tree) staleLocked(n *node) {
 	if t.cache == nil {
 		return
@@ -27,11 +30,8 @@ func (t *tree) staleLocked(n *node) {
 	for _, l := range n.links {
 		t.tell(l.parent, l.name, t.cache.stale)
 	}
-	if p, ok := t.pathLocked(n); ok && n.mode == TypeDir {
-		t.cache.names(p)
-		if n.ino == RootIno {
-			t.cache.stale(p)
-		}
+	if n.ino == RootIno {
+		t.cache.stale(t.root)
 	}
 }
 
@@ -42,6 +42,19 @@ func (t *tree) tell(parent *node, name string, what func(p string)) {
 	}
 	if dir, ok := t.pathLocked(parent); ok {
 		what(path.Join(dir, name))
+	}
+}
+
+// gone takes a name away of which the node says that there is none. Nothing was
+// changed here: who lists the folder meanwhile knows as much.
+func (t *tree) gone(parent *node, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tell(parent, name, t.cache.gone)
+	if n := parent.children[name]; n != nil {
+		t.dropLinkLocked(n, parent, name)
+		t.reapLocked(n)
+		t.reapLocked(parent)
 	}
 }
 
@@ -64,4 +77,20 @@ func (t *tree) rememberSince(parent *node, name string, mode uint32, moment uint
 		return nil
 	}
 	return t.rememberLocked(parent, name, mode)
+}
+
+// changedTo is touch for a change of n's attributes after which the node told those
+// under the given name, in answer to a question asked before. They are remembered
+// unless something else was changed meanwhile.
+func (t *tree) changedTo(n *node, f *fetch, name string, st *sftpwire.Stat) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	alone := !t.cache.wasChanged(f, name)
+	t.touchLocked(n)
+	if alone {
+		now := t.cache.begin(f.dir)
+		now.asked = f.asked
+		t.cache.put(now, name, st)
+		t.cache.end(now)
+	}
 }

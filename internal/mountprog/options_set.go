@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"bundlefs/fs"
+
 	"github.com/kballard/go-shellquote"
 )
 
@@ -119,6 +121,21 @@ func number(to *int, v string, low, high int) error {
 		return fmt.Errorf("%q is not a number from %d to %d", v, low, high)
 	}
 	*to = n
+	return nil
+}
+
+// unusedSeconds takes what must be a number of seconds, and does nothing with it.
+func unusedSeconds(_ *mountConfig, v string) error {
+	var d *time.Duration
+	return seconds(&d, v)
+}
+
+// atMost reads the most bytes of a request; there is a limit that none exceeds.
+func atMost(to *int, v string) error {
+	if err := number(to, v, 4096, 1<<30); err != nil {
+		return err
+	}
+	*to = min(*to, fs.MostRequest)
 	return nil
 }
 

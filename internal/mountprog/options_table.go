@@ -1,11 +1,5 @@
 package mountprog
 
-import (
-	"time"
-
-	"bundlefs/fs"
-)
-
 // The groups of options, in the order of the help and the manual.
 const (
 	groupLink   = "Connection"
@@ -79,10 +73,10 @@ var options = []option{
 	{"entry_timeout", "SECONDS", groupCache, "how long the kernel keeps names (1)", func(m *mountConfig, v string) error { return seconds(&m.entryTimeout, v) }, nil},
 	{"attr_timeout", "SECONDS", groupCache, "how long the kernel keeps attributes (1)", func(m *mountConfig, v string) error { return seconds(&m.attrTimeout, v) }, nil},
 	{"negative_timeout", "SECONDS", groupCache, "how long the kernel keeps that a name is not there (0)", func(m *mountConfig, v string) error { return seconds(&m.negativeTimeout, v) }, nil},
-	{"ac_attr_timeout", "SECONDS", groupCache, "how old attributes may be by which auto_cache decides; they are always asked for at an open, which is as good as 0", func(_ *mountConfig, v string) error { var d *time.Duration; return seconds(&d, v) }, nil},
+	{"ac_attr_timeout", "SECONDS", groupCache, "how old attributes may be by which auto_cache decides; they are always asked for at an open, which is as good as 0", unusedSeconds, nil},
 	{"kernel_cache", "", groupCache, "keep the data of files in the kernel from one open to the next, whatever changes on the node", on(func(m *mountConfig) *bool { return &m.fs.KernelCache }), nil},
-	{"auto_cache", "", groupCache, "keep it while size and time of the file are the same (default)", on(func(m *mountConfig) *bool { return &m.fs.AutoCache }), nil},
-	{"noauto_cache", "", groupCache, "no auto_cache", off(func(m *mountConfig) *bool { return &m.fs.AutoCache }), nil},
+	{"auto_cache", "", groupCache, "keep it while size and time of the file are the same (default)", off(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
+	{"noauto_cache", "", groupCache, "keep it not: each open reads the file anew, as sshfs does by default", on(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
 	{"direct_io", "", groupCache, "keep no data in the kernel: each read and write is one of bundlefs", on(func(m *mountConfig) *bool { return &m.fs.DirectIO }), nil},
 	{"dir_cache", "yes|no", groupCache, "keep listings, attributes and symlinks in bundlefs, too (yes)", yesNo(func(m *mountConfig) **bool { return &m.fs.DirCache }), []string{"cache"}},
 	{"dcache_timeout", "SECONDS", groupCache, "how long they are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheTimeout, v) }, []string{"cache_timeout"}},
@@ -90,14 +84,12 @@ var options = []option{
 	{"dcache_link_timeout", "SECONDS", groupCache, "how long targets of symlinks are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheLinkTimeout, v) }, []string{"cache_link_timeout"}},
 	{"dcache_dir_timeout", "SECONDS", groupCache, "how long listings are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheDirTimeout, v) }, []string{"cache_dir_timeout"}},
 	{"dcache_max_size", "N", groupCache, "how many entries are kept", func(m *mountConfig, v string) error { return number(&m.fs.DcacheMaxSize, v, 1, 1<<30) }, []string{"cache_max_size"}},
-	{"dcache_clean_interval", "SECONDS", groupCache, "how often old entries are dropped", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheCleanInterval, v) }, []string{"cache_clean_interval"}},
-	{"dcache_min_clean_interval", "SECONDS", groupCache, "how often they may be dropped when the cache is full", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheMinCleanInterval, v) }, []string{"cache_min_clean_interval"}},
 
-	{"sshfs_sync", "", groupData, "make each write wait until the node has the data", on(func(m *mountConfig) *bool { return &m.fs.SyncWrites }), nil},
+	{"sshfs_sync", "", groupData, "make each write wait until the node has the data", on(func(m *mountConfig) *bool { return &m.fs.SyncWrites }), []string{"sync"}},
 	{"no_readahead", "", groupData, "read only what programs ask for", on(func(m *mountConfig) *bool { return &m.fs.NoReadahead }), nil},
 	{"sync_readdir", "", groupData, "fetch no listing before it is asked for", on(func(m *mountConfig) *bool { return &m.fs.SyncReaddir }), nil},
-	{"max_read", "BYTES", groupData, "the most that the kernel asks for at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxRead, v, 4096, fs.MostRequest) }, nil},
-	{"max_write", "BYTES", groupData, "the most that the kernel writes at once (1048576)", func(m *mountConfig, v string) error { return number(&m.fs.MaxWrite, v, 4096, fs.MostRequest) }, nil},
+	{"max_read", "BYTES", groupData, "the most that the kernel asks for at once (1048576)", func(m *mountConfig, v string) error { return atMost(&m.fs.MaxRead, v) }, nil},
+	{"max_write", "BYTES", groupData, "the most that the kernel writes at once (1048576)", func(m *mountConfig, v string) error { return atMost(&m.fs.MaxWrite, v) }, nil},
 
 	{"exclusive", "TOKEN", groupExcl, "be the only writer, as the owner record with this token in the folder says: changes are sent behind. With - the token is the first line of standard input, where no list of processes shows it; the connection is made meanwhile", func(m *mountConfig, v string) error { m.exclusive = v; return nonEmpty(v) }, nil},
 	{"nomount", "", groupExcl, "mount nothing: serve the files by the control socket of MOUNTPOINT only", func(m *mountConfig, _ string) error { m.nomount = true; return nil }, nil},
@@ -113,14 +105,16 @@ var options = []option{
 	{"nosuid", "", groupNone, "the mount is always so: the node's files could give root", ignore, []string{"suid"}},
 	{"nodev", "", groupNone, "the mount is always so: the node's files could give access to devices", ignore, []string{"dev"}},
 	{"defaults", "", groupNone, "of fstab, for those who read it", ignore, []string{
-		"_netdev", "auto", "noauto", "nofail", "users", "nousers", "owner", "noowner", "group", "nogroup", "nouser", "sync", "async", "dirsync"}},
+		"_netdev", "auto", "noauto", "nofail", "users", "nousers", "owner", "noowner", "group", "nogroup", "nouser", "async"}},
+	{"dirsync", "", groupNone, "names are always changed on the node at once, in shared mode", ignore, nil},
+	{"dcache_clean_interval", "SECONDS", groupNone, "what is too old is dropped whenever something is added", unusedSeconds, []string{"cache_clean_interval", "dcache_min_clean_interval", "cache_min_clean_interval"}},
 	{"user", "[NAME]", groupNone, "of fstab, for mount(8)", ignore, []string{"comment"}},
 	{"noatime", "", groupNone, "FUSE never updates access times itself", ignore, []string{
 		"atime", "relatime", "norelatime", "diratime", "nodiratime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud"}},
 	{"auto_unmount", "", groupNone, "a mount whose process was killed is cleaned up by the next bundlefs there, or by bundlefs unmount; until then nothing can be written into the folder underneath", ignore, nil},
 	{"noforget", "", groupNone, "inode numbers are kept as long as the kernel knows them", ignore, []string{"use_ino", "readdir_ino", "nopath", "hard_remove"}},
 	{"remember", "SECONDS", groupNone, "the same", ignore, nil},
-	{"workaround", "LIST", groupNone, "of sshfs, for servers that do less than OpenSSH's, separated by colons: rename, renamexdev, truncate, buflimit, fstat, createmode, none", workaround, nil},
+	{"workaround", "LIST", groupNone, "of sshfs, separated by colons: rename, renamexdev, truncate, buflimit, fstat, createmode, none. What a server cannot do is done otherwise without being asked for", workaround, nil},
 	{"modules", "subdir", groupNone, "subdir=DIR alone does it", modules, nil},
 	{"rellinks", "", groupNone, "transform_symlinks does more", ignore, []string{"norellinks"}},
 	{"from_code", "UTF-8", groupNone, "names of files are passed on as they are", utf8Only, []string{"to_code"}},

@@ -47,6 +47,38 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
+// FuzzAnswers has a server say anything at all in reply to one question of each kind.
+func FuzzAnswers(f *testing.F) {
+	f.Add(append(version(), packet(typeHandle, u32(1), str("h"))...))
+	f.Add(append(version(), packet(typeHandle, u32(1), u32(1<<31))...))
+	f.Add(append(version(ExtStatVFS, "2"), packet(typeReply, u32(1), make([]byte, 88))...))
+	f.Add(append(version(), packet(typeName, u32(1), u32(1), str("target"), str(""), u32(0))...))
+	f.Add(append(version(), packet(103, u32(1), str("data"))...))
+	f.Add(append(version(), packet(105, u32(1), u32(1<<31), u32(1<<31))...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, ask := range []func(s *Session){
+			func(s *Session) { _, _ = s.SendOpen("x", FlagRead, Attrs{}).Wait(t.Context()) },
+			func(s *Session) {
+				if data, err := s.SendRead("h", 0, 4).Wait(t.Context()); err == nil && len(data) > 4 {
+					t.Errorf("%d bytes in 4", len(data))
+				}
+			},
+			func(s *Session) { _, _ = s.Lstat("x").Wait(t.Context()) },
+			func(s *Session) { _, _ = s.Fstat("h").Wait(t.Context()) },
+			func(s *Session) { _, _ = s.ReadLink("x").Wait(t.Context()) },
+			func(s *Session) { _, _ = s.RealPath("x").Wait(t.Context()) },
+			func(s *Session) { _, _ = s.StatVFS(t.Context(), "x") },
+		} {
+			s, err := New(t.Context(), recorded{bytes.NewReader(b)})
+			if err != nil {
+				return
+			}
+			ask(s)
+			s.Close()
+		}
+	})
+}
+
 func FuzzNames(f *testing.F) {
 	f.Add(packet(typeName, u32(1), str("a"), str("long"), u32(attrSize), make([]byte, 8))[5:])
 	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})

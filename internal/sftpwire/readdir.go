@@ -65,7 +65,7 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 		}
 		replies = replies[1:]
 		if more = ahead > 2 || len(replies) == 0; more {
-			ahead = min(2*ahead, maxReaddirs)
+			ahead = min(2*ahead, max(2, most/512), maxReaddirs) // each answer may take a packet of memory
 		}
 		some, err := parseNames(r)
 		var status *StatusError
