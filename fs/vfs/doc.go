@@ -38,7 +38,8 @@
 //
 // In shared mode a file that was open is opened again by its name of now, and goes
 // on if it is the same: a file that was not written here must have the size and time
-// that the node last told, one that was must have a size that can come of it. Else,
+// that the node last told of its handle, one that was must have a size that can come
+// of it and no older time, and the name must not have been seen to be another's. Else,
 // and if it has no name any more, the error is ESTALE. Data that the node has not
 // acknowledged is sent again; of a file that is appended to, its size tells how much
 // of it has arrived, and the error is EIO if it does not. Data for which a caller was

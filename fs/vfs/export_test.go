@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -135,3 +136,15 @@ func AgeListings(s *Shared, by time.Duration) {
 
 // AheadEntries bounds a listing that nobody has asked for.
 const AheadEntries = aheadEntries
+
+// IsKnown reports whether an open file is known to be what the file f here is.
+func IsKnown(s *Shared, h Handle, f string) bool {
+	st, err := os.Stat(f)
+	if err != nil {
+		return false
+	}
+	s.tree.mu.Lock()
+	defer s.tree.mu.Unlock()
+	i := &s.file(h).identity
+	return !i.wrote && i.known && !i.apart && i.size == st.Size() && i.mtime == st.ModTime().Unix()
+}

@@ -117,6 +117,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		files: map[Handle]*sharedFile{}, leaving: map[*sharedFile]struct{}{}, dirs: map[Handle]*openDir{},
 	}
 	s.tree.cache = s.cache
+	s.tasks.Go(s.identify)
 	return s, nil
 }
 

@@ -99,6 +99,9 @@ func (s *Shared) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr) (E
 		s.tree.cutting(n, int64(min(*set.Size, 1<<62)))
 		defer s.dropAhead(n)
 	}
+	if set.Mtime != nil {
+		s.tree.timesSet(n)
+	}
 	f := s.file(h)
 	if f == nil || !f.usable() || set.Size != nil && !f.writable {
 		f = s.tree.anyOpen(n, set.Size != nil)

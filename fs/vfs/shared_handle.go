@@ -114,7 +114,7 @@ func (s *Shared) reopen(ctx context.Context, f *sharedFile) (remoteHandle, error
 			now, named := s.tree.path(f.node)
 			switch {
 			case err != nil:
-			case !named || !s.tree.isSame(f.node, st):
+			case !named || !s.tree.isSameOpen(f, &st):
 				err = errReplaced
 			case now != p: // renamed meanwhile: is it this one?
 				s.closeHandle(h)

@@ -22,10 +22,10 @@ type sharedFile struct {
 	appends   bool // the server writes at the end, whatever the offset
 	temporary bool // opened for one write; it has no handle here
 
-	told atomic.Int64 // its size when it was opened
-
-	remote remoteFile
-	queue  writeQueue
+	told     atomic.Int64 // its size when it was opened
+	identity identity
+	remote   remoteFile
+	queue    writeQueue
 
 	readerOnce sync.Once
 	ahead      atomic.Pointer[readAhead]
@@ -116,6 +116,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 	}
 	f := newSharedFile(p, flags, h)
 	f.node = s.tree.remember(dir, name, TypeRegular)
+	f.identity.told(&st)
 	a := s.attr(f.node, &st)
 	return s.entry(a), s.addFile(f, a), nil
 }
@@ -162,6 +163,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	f := newSharedFile(p, flags, h)
 	f.node = n
 	f.told.Store(int64(min(st.Size, 1<<62)))
+	f.identity.told(&st)
 	return s.addFile(f, s.attr(n, &st)), nil
 }
 

@@ -60,6 +60,11 @@ func (s *Shared) put(f *sharedFile, data []byte, off int64) {
 		s.tree.queued(f.node)
 		q.urgent = false
 	}
+	end := off + int64(len(data))
+	if f.appends {
+		end = -1
+	}
+	s.tree.writing(f.node, end, int64(len(data)))
 	for len(data) > 0 {
 		if n := len(q.chunks); n > 0 {
 			last := q.chunks[n-1]

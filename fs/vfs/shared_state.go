@@ -11,10 +11,7 @@ import (
 type fileState struct {
 	pending int // handles with data that the node does not have yet
 
-	// Since the node last told of it while it was not open: whether it was written
-	// here, and between which bounds its size must be then if it is still the same file.
-	wrote     bool
-	low, high int64
+	identity // of what has the name, since the node last told of it while it was not open
 	// end is its size on the node as far as it follows from what was acknowledged;
 	// less than 0: it does not.
 	end int64
@@ -62,32 +59,24 @@ func (t *tree) sent(n *node) {
 	defer t.mu.Unlock()
 	n.file.pending--
 	t.touchLocked(n)
+	if n.file.pending == 0 {
+		t.wonderLocked(n)
+	}
 }
 
 // writing notes that n will be written up to end, or at its end if that is less than 0.
 func (t *tree) writing(n *node, end, bytes int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := &n.file
-	t.beginLocked(n)
-	if end < 0 {
-		f.high += bytes
-	} else {
-		f.high = max(f.high, end)
+	for _, i := range n.identitiesLocked() {
+		i.begin()
+		if end < 0 {
+			i.high += bytes
+		} else {
+			i.high = max(i.high, end)
+		}
 	}
 	t.touchLocked(n)
-}
-
-// beginLocked begins the bounds of a file that is changed for the first time.
-func (t *tree) beginLocked(n *node) {
-	f := &n.file
-	if f.wrote {
-		return
-	}
-	f.wrote, f.low, f.high = true, 0, 1<<62
-	if n.seen.Ino == n.ino {
-		f.low, f.high = int64(n.seen.Size), int64(n.seen.Size)
-	}
 }
 
 // written notes that the node has taken data up to end, or at the end of the file.
@@ -102,7 +91,9 @@ func (t *tree) written(n *node, end, bytes int64) {
 	default:
 		f.end = max(f.end, end)
 	}
-	f.low = max(f.low, end)
+	for _, i := range n.identitiesLocked() {
+		i.low = max(i.low, end)
+	}
 	t.touchLocked(n)
 }
 
@@ -110,27 +101,19 @@ func (t *tree) written(n *node, end, bytes int64) {
 func (t *tree) cutting(n *node, size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := &n.file
-	t.beginLocked(n)
-	f.low, f.high, f.end = min(f.low, size), max(f.high, size), size
+	for _, i := range n.identitiesLocked() {
+		i.begin()
+		i.low, i.high = min(i.low, size), max(i.high, size)
+	}
+	n.file.end = size
 	t.touchLocked(n)
 }
 
-// isSame reports whether attributes can be those of n, whose name was opened once
-// more: SFTP has no inode numbers to tell.
+// isSame reports whether attributes can be those of n, by what its name was known for.
 func (t *tree) isSame(n *node, st sftpwire.Stat) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, size := &n.file, int64(min(st.Size, 1<<63-1))
-	switch {
-	case saneMode(st.Permissions)&TypeMask != TypeRegular:
-		return false
-	case f.wrote:
-		return f.low <= size && size <= f.high
-	case n.seen.Ino != n.ino:
-		return true
-	}
-	return uint64(size) == n.seen.Size && int64(st.Mtime) == n.seen.Mtime/int64(time.Second)
+	return n.file.identity.is(&st)
 }
 
 // end is the size of n on the node as it follows from what was acknowledged, if it

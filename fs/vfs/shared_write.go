@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,11 +50,6 @@ func (s *Shared) write(ctx context.Context, f *sharedFile, data []byte, off int6
 	if err := s.settleOthers(ctx, f); err != nil {
 		return &Error{"write", f.path, err}
 	}
-	end := off + int64(len(data))
-	if f.appends {
-		end = -1
-	}
-	s.tree.writing(f.node, end, int64(len(data)))
 	for len(data) > 0 {
 		n := min(len(data), mostAtATime)
 		if err := s.takeRoom(ctx, f, int64(n)); err != nil {
@@ -120,12 +116,17 @@ func (s *Shared) inPlace(ctx context.Context, n *node) (*sharedFile, error) {
 		return nil, err
 	}
 	defer release()
-	h, err := s.openWire(ctx, p, sftpwire.FlagWrite, nil)
+	o, err := s.openStat(ctx, p, sftpwire.FlagWrite, nil, true)
 	if err != nil {
 		return nil, err
 	}
-	f := newSharedFile(p, syscall.O_WRONLY, h)
+	if err := o.statErr; err != nil || !s.tree.isOpen(n, &o.stat) {
+		s.closeHandle(o.handle)
+		return nil, cmp.Or(err, errReplaced)
+	}
+	f := newSharedFile(p, syscall.O_WRONLY, o.handle)
 	f.node, f.temporary = n, true
+	f.identity.told(&o.stat)
 	s.tree.addOpen(n, f)
 	return f, nil
 }

@@ -4,6 +4,7 @@ import (
 	"path"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -17,6 +18,8 @@ type tree struct {
 	root  string     // path of the root folder on the node
 	cache *nameCache // is told of what changes here; nil: nobody is
 	clock uint64     // counts the changes made through this mount
+
+	wonders wonders
 }
 
 // node is one inode. Its number and type never change: a file that is replaced
@@ -47,7 +50,7 @@ type link struct {
 }
 
 func newTree(root string) *tree {
-	t := &tree{nodes: map[Ino]*node{}, last: RootIno, root: root}
+	t := &tree{nodes: map[Ino]*node{}, last: RootIno, root: root, wonders: wonders{map[*node]struct{}{}, make(chan struct{}, 1)}}
 	r := &node{ino: RootIno, mode: TypeDir, uses: 1, names: semaphore.NewWeighted(allNames), children: map[string]*node{}}
 	t.nodes[RootIno] = r
 	return t
@@ -60,10 +63,13 @@ func (t *tree) saw(n *node, a Attr) {
 	if n.seen.Size != a.Size || n.seen.Mtime != a.Mtime {
 		n.seenAs++
 	}
+	i := &n.file.identity
 	if len(n.open) == 0 {
-		n.file.wrote = false
+		i.wrote = false
 	}
+	i.known, i.size, i.mtime = true, int64(min(a.Size, 1<<63-1)), a.Mtime/int64(time.Second)
 	n.seen = a
+	t.newsLocked(n, a)
 }
 
 // removed returns the last attributes of a node that has no name any more.
