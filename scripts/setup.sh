@@ -69,6 +69,12 @@ look() {
 	"$python" -c 'import docutils' 2>/dev/null || lack 'the docutils module of python3|python3-docutils|python3-docutils|python-docutils|py3-docutils'
 	# Tests of what is done without FUSE take the right to mount away.
 	command -v setpriv >/dev/null 2>&1 || lack 'setpriv|util-linux|util-linux|util-linux|setpriv'
+	# What people use in mounts, and the tests therefore too; git is there in any case.
+	if [ "$mode" != demo ]; then
+		for tool in rsync vim nano tmux; do
+			command -v "$tool" >/dev/null 2>&1 || lack "$tool|$tool|$tool|$tool|$tool"
+		done
+	fi
 	# The race detector is linked by a C compiler.
 	command -v "${CC:-gcc}" >/dev/null 2>&1 || lack "${CC:-gcc}|gcc|gcc|gcc|gcc"
 	first_file /usr/include/stdlib.h || lack '/usr/include/stdlib.h|libc6-dev|glibc-devel|glibc|musl-dev'
