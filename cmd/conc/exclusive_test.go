@@ -221,10 +221,11 @@ func testRefused(t *testing.T, wrap []string) {
 		t.Fatal(err)
 	}
 	retry := func(path string) result { return w.finish(w.tool("bundlefs", "retry", mount, path)) }
-	if r := retry("other"); r.code == 0 || !strings.Contains(r.stderr, "retry other: nothing of it was refused") {
+	if w.wrap != nil {
+		w.must(exitOK, "everything is on the node", "sync") // which tries again by itself
+	} else if r := retry("other"); r.code == 0 || !strings.Contains(r.stderr, "retry other: nothing of it was refused") {
 		t.Errorf("%+v", r)
-	}
-	if r := retry(filepath.Join(mount, "d/new")); r.code != 0 || !strings.Contains(r.stdout, "d/new: 1 sent again") {
+	} else if r := retry(filepath.Join(mount, "d/new")); r.code != 0 || !strings.Contains(r.stdout, "d/new: 1 sent again") {
 		t.Errorf("%+v", r)
 	}
 	w.must(exitOK, "everything is on the node", "sync")

@@ -68,6 +68,9 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		if err := barrier(); err != nil {
 			return nil, err
 		}
+		if err := ctx.Err(); err != nil { // nobody wants it any more
+			return nil, err
+		}
 		if err := server.Unmount(); errors.Is(err, syscall.EBUSY) {
 			return nil, fail("leave the folder in every shell and close its files: fuser -vm "+s.cfg.mountpoint+" lists who uses it", "%w", err)
 		} else if err != nil {
