@@ -238,6 +238,16 @@ func (s *Server) Sync(ctx context.Context, progress func(Progress)) error {
 	return s.files.Sync(ctx, progress)
 }
 
+// Settle is Sync for who unmounts: where nothing is pending, the node is not asked for anything.
+func (s *Server) Settle(ctx context.Context, progress func(Progress)) error {
+	if f, ok := s.files.(interface {
+		Settle(context.Context, func(vfs.Progress)) error
+	}); ok {
+		return f.Settle(ctx, progress)
+	}
+	return s.files.Sync(ctx, progress)
+}
+
 // errShared is the error of what only a mount in exclusive mode can do.
 var errShared = fmt.Errorf("the mount is not in exclusive mode: %w", syscall.EOPNOTSUPP)
 

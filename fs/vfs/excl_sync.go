@@ -41,6 +41,16 @@ func (e *RefusedError) Unwrap() error { return e.errno }
 // Sync implements [FileSystem]: the barrier. While it waits, what was put off is
 // sent, and what the node has refused for want of space is tried once more.
 func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
+	return x.sync(ctx, progress, true)
+}
+
+// Settle is Sync for who unmounts: where nothing is pending, nothing is asked of the
+// node, not even whether the lease is still ours.
+func (x *Exclusive) Settle(ctx context.Context, progress func(Progress)) error {
+	return x.sync(ctx, progress, false)
+}
+
+func (x *Exclusive) sync(ctx context.Context, progress func(Progress), prove bool) error {
 	ctx, done := patient(ctx)
 	defer done()
 	x.mu.Lock()
@@ -55,6 +65,9 @@ func (x *Exclusive) Sync(ctx context.Context, progress func(Progress)) error {
 		}
 	}
 	upTo := x.seq
+	if !prove && x.marks.first == nil && !x.inDoubt(upTo) {
+		return x.refusals()
+	}
 	waited := x.newWait()
 	defer waited.end()
 	waited.prove()

@@ -41,8 +41,8 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 	if server == nil {
 		return nil, fail("wait until bundlefs has mounted or given up", "%s is not mounted yet", s.cfg.mountpoint)
 	}
-	barrier := func() error {
-		err := server.Sync(ctx, func(p fs.Progress) { progress(p) })
+	barrier := func(sync func(context.Context, func(fs.Progress)) error) error {
+		err := sync(ctx, func(p fs.Progress) { progress(p) })
 		if err == nil {
 			return nil
 		}
@@ -63,9 +63,9 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		}
 		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status(), server.Operations()}, nil
 	case "sync":
-		return struct{}{}, barrier()
+		return struct{}{}, barrier(server.Sync)
 	case "unmount":
-		if err := barrier(); err != nil {
+		if err := barrier(server.Settle); err != nil {
 			return nil, err
 		}
 		if err := ctx.Err(); err != nil { // nobody wants it any more

@@ -204,7 +204,7 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 
 // stop is the end by a signal: barrier, unmount, and out of the tree if it is in use.
 func (s *serving) stop(ctx context.Context, server *fs.Server) error {
-	if err := server.Sync(ctx, nil); err != nil {
+	if err := server.Settle(ctx, nil); err != nil {
 		s.log.Error("barrier before unmounting", "error", err)
 	}
 	err := server.Unmount()
@@ -237,7 +237,7 @@ func (s *serving) finish(ctx context.Context, server *fs.Server) error {
 	err := s.uncover()
 	ctx, cancel := context.WithTimeout(ctx, signalBarrier)
 	defer cancel()
-	if serr := server.Sync(ctx, nil); serr != nil {
+	if serr := server.Settle(ctx, nil); serr != nil {
 		err = errors.Join(err, fmt.Errorf("barrier after unmounting: %w", serr))
 	}
 	err = errors.Join(err, server.Close())
