@@ -1,6 +1,7 @@
 package fs_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,7 @@ func TestRoutineSignalsDoNotInterrupt(t *testing.T) {
 	m := newMount(t, n, n.TargetVia(l))
 	const script = `import signal, sys, os
 for s in signal.SIGURG, signal.SIGALRM, signal.SIGCHLD: signal.signal(s, lambda *a: None)
+print("ready", flush=True)
 sys.stdin.readline()
 os.mkdir(sys.argv[1])`
 	cmd := exec.Command("/usr/bin/python3", "-c", script, filepath.Join(m.Dir, "d"))
@@ -99,9 +101,16 @@ os.mkdir(sys.argv[1])`
 	if err != nil {
 		t.Fatal(err)
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var said strings.Builder
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
 	l.SetRTT(1600 * time.Millisecond)

@@ -109,7 +109,8 @@ func TestMountHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := `set -e
-mkdir "$1/sbin" "$1/own"
+mkdir "$1/sbin" "$1/own" "$1/data"
+touch "$1/data/file"
 ln -s "$2" "$1/own/mount.bundlefs"
 helper=$1/own/mount.bundlefs
 if [ "$(id -u)" = 0 ]; then
@@ -119,10 +120,10 @@ if [ "$(id -u)" = 0 ]; then
 	mount --bind "$1/own" "$(readlink -f /sbin)"
 	helper="mount -t bundlefs"
 fi
-$helper "h:$1" "$1/m" -o "ro,_netdev,ssh_command=$3"
-test -e "$1/m/ssh"
+$helper "h:$1/data" "$1/m" -o "ro,_netdev,ssh_command=$3"
+test -e "$1/m/file"
 if touch "$1/m/x" 2>/dev/null; then echo written; fi
-$helper "h:$1" "$1/m" -o "ssh_command=$3" 2>/dev/null || echo "code $?"
+$helper "h:$1/data" "$1/m" -o "ssh_command=$3" 2>/dev/null || echo "code $?"
 "$1/own/bundlefs" unmount "$1/m"
 `
 	script = strings.Replace(script, "helper=$1", "ln -s \"$2\" \"$1/own/bundlefs\"\nhelper=$1", 1)
