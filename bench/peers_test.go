@@ -235,7 +235,14 @@ func (m *mounted) end() error {
 		m.cpu = st.SystemTime() + st.UserTime()
 		return os.Remove(m.point)
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("%s does not end", m.p.name), m.kill())
+		// A Go program then tells what it waits for.
+		_ = m.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-m.ended:
+		case <-time.After(time.Second):
+		}
+		err := m.kill()
+		return errors.Join(fmt.Errorf("%s does not end: %s", m.p.name, m.out.String()), err)
 	}
 }
 
