@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -280,8 +281,8 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 		}
 	}
 	if barrier {
-		if err := b.allSent(ctx, &st); err != nil {
-			return err
+		if unsent := b.allSent(ctx, &st); unsent != nil {
+			return cmp.Or(err, unsent)
 		}
 	}
 	b.log.Info("unmounted", "node", b.cfg.Node, "mount", point)

@@ -23,6 +23,7 @@ import (
 type Server struct {
 	files      vfs.FileSystem
 	mountpoint string        // absolute, without symlinks; "" when there is no mount
+	device     string        // MAJOR:MINOR of the mount, "" when not known
 	done       chan struct{} // closed when the kernel has let go
 	times      *latencies
 
@@ -148,6 +149,9 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		x.SetNotifier(kernelNotifier{kernel})
 	}
 	s := &Server{files: files, mountpoint: dir, done: make(chan struct{}), times: glue.times}
+	if m, err := mountpoint.Find(dir); err == nil && m != nil {
+		s.device = m.Device
+	}
 	go func() {
 		defer close(s.done)
 		kernel.Serve()
@@ -177,7 +181,8 @@ func mountOptions(o Options) []string {
 }
 
 // Unmount ends the mount. While a program has a file or folder of it open the
-// error is EBUSY, and the mount stays.
+// error is EBUSY, and the mount stays. A [DetachedError] says that it is out of the
+// tree and goes on nevertheless.
 func (s *Server) Unmount() error {
 	select {
 	case <-s.done:
@@ -188,27 +193,34 @@ func (s *Server) Unmount() error {
 		s.ending.Do(func() { close(s.done) })
 		return nil
 	}
-	err := mountpoint.Unmount(s.mountpoint, false)
-	if err == nil {
-		<-s.done
-		return nil
+	if err := mountpoint.Unmount(s.mountpoint, false); err != nil {
+		// Somebody else may have unmounted it, perhaps lazily.
+		if m, findErr := mountpoint.Find(s.mountpoint); findErr != nil || m != nil {
+			return err
+		}
 	}
-	m, findErr := mountpoint.Find(s.mountpoint)
-	if findErr != nil || m != nil {
-		return err
-	}
-	// Somebody else has unmounted it. If they did so lazily, it goes on for those
-	// who use it.
 	select {
 	case <-s.done:
 		return nil
 	case <-time.After(detachTime):
-		return fmt.Errorf("unmount %s: detached, but still in use: %w", s.mountpoint, syscall.EBUSY)
+		return &DetachedError{s.mountpoint, s.device}
 	}
 }
 
 // detachTime is how long the kernel may take to let go of what is unmounted.
 const detachTime = 2 * time.Second
+
+// DetachedError is the error of an unmount after which the mount is no longer in the
+// tree of this process, but is served still: it was unmounted lazily while in use, or
+// a container or service with mounts of its own has a copy of it.
+type DetachedError struct {
+	Mountpoint string
+	Device     string // MAJOR:MINOR, by which /proc/PID/mountinfo names it; "" if not known
+}
+
+func (e *DetachedError) Error() string {
+	return "unmount " + e.Mountpoint + ": it is unmounted here, but in use elsewhere, and served until that ends"
+}
 
 // Wait returns when the mount has ended, whoever ended it.
 func (s *Server) Wait() { <-s.done }

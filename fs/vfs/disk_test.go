@@ -13,6 +13,7 @@ import (
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
+	"bundlefs/internal/testnode"
 )
 
 // mountsEnv says that the process may mount file systems, which nobody else sees.
@@ -25,6 +26,9 @@ func ownMounts(t *testing.T) bool {
 	if os.Getenv(mountsEnv) != "" {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			t.Fatalf("make mounts private: %v", err)
+		}
+		if err := testnode.DetachFUSE(); err != nil {
+			t.Fatal(err)
 		}
 		return true
 	}

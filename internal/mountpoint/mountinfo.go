@@ -22,6 +22,7 @@ import (
 // Mount is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 type Mount struct {
 	ID      int
+	Device  string // MAJOR:MINOR of the filesystem, the same in all mount namespaces
 	Path    string // the mount point, absolute
 	Type    string // for instance ext4, fuse.bundlefs
 	Source  string // for instance user@host:dir
@@ -32,31 +33,48 @@ type Mount struct {
 // several mounts on top of each other it is the one that is seen. It asks the kernel's
 // table only, never the mounted filesystem.
 func Find(path string) (*Mount, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	all, err := List("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return find(all, path), nil
+}
+
+func find(all []*Mount, path string) *Mount {
+	var found *Mount
+	for _, m := range all {
+		if m.Path == path {
+			found = m
+		}
+	}
+	return found
+}
+
+// List reads one of the kernel's tables of mounts, /proc/PID/mountinfo.
+func List(table string) ([]*Mount, error) {
+	f, err := os.Open(table)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return find(f, path)
+	all, err := list(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", table, err)
+	}
+	return all, nil
 }
 
-func find(table io.Reader, path string) (*Mount, error) {
-	var found *Mount
+func list(table io.Reader) (all []*Mount, err error) {
 	in := bufio.NewScanner(table)
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
 		m, err := parse(in.Text())
 		if err != nil {
-			return nil, fmt.Errorf("/proc/self/mountinfo: %w", err)
+			return nil, err
 		}
-		if m.Path == path {
-			found = m
-		}
+		all = append(all, m)
 	}
-	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("/proc/self/mountinfo: %w", err)
-	}
-	return found, nil
+	return all, in.Err()
 }
 
 // parse reads a line such as
@@ -73,7 +91,7 @@ func parse(line string) (*Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("malformed line %q", line)
 	}
-	return &Mount{ID: id, Path: unescape(f[4]), Type: g[0], Source: unescape(g[1]), Options: g[len(g)-1]}, nil
+	return &Mount{ID: id, Device: f[2], Path: unescape(f[4]), Type: g[0], Source: unescape(g[1]), Options: g[len(g)-1]}, nil
 }
 
 // unescape undoes the kernel's octal escapes of space, tab, newline, backslash and hash.

@@ -19,16 +19,17 @@ func TestFind(t *testing.T) {
 81 80 0:51 / /mnt/a\040b rw,nosuid,nodev,relatime - fuse.bundlefs me@host:di\134r rw,user_id=7
 82 22 0:52 / /mnt/none rw -  proc  rw
 `
-	m, err := find(strings.NewReader(table), "/mnt/a b")
-	want := Mount{ID: 81, Path: "/mnt/a b", Type: "fuse.bundlefs", Source: `me@host:di\r`, Options: "rw,user_id=7"}
+	all, err := list(strings.NewReader(table))
+	m := find(all, "/mnt/a b")
+	want := Mount{ID: 81, Device: "0:51", Path: "/mnt/a b", Type: "fuse.bundlefs", Source: `me@host:di\r`, Options: "rw,user_id=7"}
 	if err != nil || m == nil || *m != want {
 		t.Errorf("got %+v %v, want %+v", m, err, want)
 	}
-	if m, err := find(strings.NewReader(table), "/mnt"); m != nil || err != nil {
-		t.Errorf("/mnt: %+v %v, want nothing", m, err)
+	if m := find(all, "/mnt"); m != nil {
+		t.Errorf("/mnt: %+v, want nothing", m)
 	}
 	for _, bad := range []string{"x", "a b c d e f - g h", "1 2 3 4 5", "1 2 3:4 / /x rw - t"} {
-		if m, err := find(strings.NewReader(bad), "/x"); err == nil {
+		if m, err := list(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %+v", bad, m)
 		}
 	}
@@ -204,5 +205,19 @@ func TestNoRecordFolder(t *testing.T) {
 	}
 	if _, err := NewCover(filepath.Join(path, "file")); !errors.Is(err, syscall.ENOTDIR) {
 		t.Errorf("a file: %v", err)
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for in, want := range map[string]string{
+		`/plain`:     "/plain",
+		`/a\040b`:    "/a b",
+		`/a\134040`:  `/a\040`,
+		`/ends\04`:   `/ends\04`,
+		`/no\octal9`: `/no\octal9`,
+	} {
+		if got := unescape(in); got != want {
+			t.Errorf("%s: got %q, want %q", in, got, want)
+		}
 	}
 }

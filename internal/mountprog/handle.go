@@ -28,8 +28,9 @@ type report struct {
 //
 //	status    → report, with the round-trip time measured now unless {"ping": false}
 //	sync      the barrier, with fs.Progress
-//	unmount   the barrier, then the unmount; EBUSY while the mount is in use. Answers when
-//	          the folder underneath is as it was before and the connection is closed
+//	unmount   the barrier, then the unmount; EBUSY while the mount is in use, an error too while
+//	          another mount namespace has it. Answers when the folder underneath is as it was
+//	          before and the connection is closed
 //	leave     of -o nomount: ends without the barrier; what is not sent is kept if it cannot
 //	          be sent within 30 s
 //	drop      lets what others wrote on the node be seen
@@ -71,10 +72,8 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		if err := ctx.Err(); err != nil { // nobody wants it any more
 			return nil, err
 		}
-		if err := server.Unmount(); errors.Is(err, syscall.EBUSY) {
-			return nil, fail("leave the folder in every shell and close its files: fuser -vm "+s.cfg.mountpoint+" lists who uses it", "%w", err)
-		} else if err != nil {
-			return nil, err
+		if err := server.Unmount(); err != nil {
+			return nil, s.inUse(err)
 		}
 		select {
 		case <-s.finished:
@@ -98,6 +97,22 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		return s.refused(server, op, args)
 	}
 	return s.fileOp(ctx, server, op, args)
+}
+
+// inUse adds to the error of an unmount how to find who uses the mount.
+func (s *serving) inUse(err error) error {
+	var detached *fs.DetachedError
+	switch {
+	case errors.As(err, &detached):
+		find := "a program that has a file or folder of it open, or a container or service with mounts of its own"
+		if detached.Device != "" {
+			find = "grep -l ' " + detached.Device + " ' /proc/[0-9]*/mountinfo lists the processes of containers and services that have a copy of it"
+		}
+		return fail(fmt.Sprintf("end who uses it: %s; or kill %d, twice, which ends it whoever uses it", find, os.Getpid()), "%w", err)
+	case errors.Is(err, syscall.EBUSY):
+		return fail("leave the folder in every shell and close its files: fuser -vm "+s.cfg.mountpoint+" lists who uses it", "%w", err)
+	}
+	return err
 }
 
 // refused sends again, or gives up, what the node has refused.

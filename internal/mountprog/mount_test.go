@@ -1,6 +1,7 @@
 package mountprog
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,6 +147,36 @@ func TestBusy(t *testing.T) {
 		b.must("bundlefs", "unmount", b.mountpoint)
 		b.gone(pid)
 	})
+}
+
+// TestInAnotherNamespace: a container has a copy of the mount. Who unmounts is told, and does not wait for it.
+func TestInAnotherNamespace(t *testing.T) {
+	b := newBench(t, os.Getuid())
+	b.must("bundlefs", b.args("")...)
+	pid := b.status().PID
+	flags := "-m"
+	if b.uid != 0 {
+		flags = "-Urm"
+	}
+	// It ends with its input.
+	container := b.command("unshare", flags, "sh", "-c", "echo copied; read line")
+	in, inErr := container.StdinPipe()
+	out, outErr := container.StdoutPipe()
+	if err := errors.Join(inErr, outErr, container.Start()); err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("the mounts are not copied: %q %v", line, err)
+	}
+	b.fails("in use elsewhere", "/proc/[0-9]*/mountinfo", "bundlefs", "unmount", b.mountpoint)
+	if b.find() != nil {
+		t.Error("it is still mounted here")
+	}
+	b.fails("in use elsewhere", fmt.Sprintf("kill %d", pid), "bundlefs", "unmount", b.mountpoint)
+	in.Close()
+	_ = container.Wait()
+	b.gone(pid)
 }
 
 // TestSignalWhenBusy: the mount leaves the tree at once, and serves its users to their end.

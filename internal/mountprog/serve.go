@@ -211,10 +211,11 @@ func (s *serving) stop(ctx context.Context, server *fs.Server) error {
 	if err == nil || ended(server) {
 		return nil
 	}
-	if !errors.Is(err, syscall.EBUSY) {
+	var detached *fs.DetachedError
+	if !errors.Is(err, syscall.EBUSY) && !errors.As(err, &detached) {
 		s.log.Error("unmounting", "error", err)
 	}
-	if err := s.leaveTree(); err != nil && !ended(server) {
+	if err := ignoreGone(s.leaveTree()); err != nil && !ended(server) {
 		return err
 	}
 	s.log.Warn("the mount was in use: it is out of the tree, and is served until the last user closes it", "mountpoint", s.cfg.mountpoint)

@@ -1,16 +1,16 @@
 package testnode
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
+
+	"bundlefs/internal/mountpoint"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +58,7 @@ func enterNamespace(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
-	if err := detachFUSE(); err != nil {
+	if err := DetachFUSE(); err != nil {
 		return err
 	}
 	for _, name := range []string{"passwd", "group", "shadow", "sudoers"} {
@@ -73,46 +73,17 @@ func enterNamespace(dir string) error {
 	return nil
 }
 
-// detachFUSE unmounts the FUSE file systems in the namespace of this thread. A copy left in here
-// would keep one alive that the test unmounts outside.
-func detachFUSE() error {
-	f, err := os.Open("/proc/thread-self/mountinfo")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var points []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(before)
-		if !ok || len(fields) < 5 {
-			continue
-		}
-		if kind, _, _ := strings.Cut(after, " "); kind == "fuse" || strings.HasPrefix(kind, "fuse.") {
-			points = append(points, unescape(fields[4]))
+// DetachFUSE unmounts the FUSE file systems in the mount namespace of the calling thread, which is to be
+// a private copy. A mount left in there would keep one alive that a test unmounts outside.
+func DetachFUSE() error {
+	all, err := mountpoint.List("/proc/thread-self/mountinfo")
+	for _, m := range all {
+		if m.Type == "fuse" || strings.HasPrefix(m.Type, "fuse.") {
+			// One that is gone meanwhile does not matter.
+			_ = unix.Unmount(m.Path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		}
 	}
-	for _, p := range points {
-		// One that is gone meanwhile does not matter.
-		_ = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	}
-	return nil
-}
-
-// unescape undoes the octal escapes of /proc/PID/mountinfo.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return err
 }
 
 // writeUsers writes the user database of the namespace: the machine's, in which the login user

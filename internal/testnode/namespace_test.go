@@ -32,17 +32,3 @@ func TestMountOutsideCanEnd(t *testing.T) {
 		<-served
 	}
 }
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{
-		`/plain`:     "/plain",
-		`/a\040b`:    "/a b",
-		`/a\134040`:  `/a\040`,
-		`/ends\04`:   `/ends\04`,
-		`/no\octal9`: `/no\octal9`,
-	} {
-		if got := unescape(in); got != want {
-			t.Errorf("%s: got %q, want %q", in, got, want)
-		}
-	}
-}
