@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
@@ -242,4 +244,68 @@ func TestDiscardTellsKernel(t *testing.T) {
 	}
 	synced(t, c.x)
 	c.must(c.x.Close())
+}
+
+// TestDiscardWhileWriting gives up what the node refuses of a file again and again while a program goes
+// on writing it: barriers tell of the refusal all the same. What is given up is given up whole, and what
+// is written afterwards is not lost.
+func TestDiscardWhileWriting(t *testing.T) {
+	c := newClosing(t)
+	const blocks, size = 16, 4096
+	put(t, c.tree, "d/f", bytes.Repeat([]byte("o"), blocks*size))
+	synced(t, c.x)
+	on := filepath.Join(c.node.Home, "d/f")
+	c.must(os.Chmod(on, 0o400))
+	f, err := c.tree.Open("d/f", syscall.O_WRONLY, 0)
+	c.must(err)
+	defer f.Close()
+	write := func(with byte) error {
+		for i := range blocks {
+			if _, err := f.WriteAt(bytes.Repeat([]byte{with}, size), int64(i*size)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for with := byte('a'); ; with = 'a' + (with-'a'+1)%26 {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := write(with); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 3 {
+		for st := c.x.Status(); st.Pending.Files == 0 && len(st.Refused) == 0; st = c.x.Status() {
+			time.Sleep(time.Millisecond)
+		}
+		var refused *vfs.RefusedError
+		if err := c.x.Sync(t.Context(), nil); !errors.As(err, &refused) {
+			t.Fatalf("barrier while it is written: %v", err)
+		}
+		_, err := c.x.Discard("d/f")
+		for errors.Is(err, syscall.ENOENT) { // it is just tried again
+			time.Sleep(time.Millisecond)
+			_, err = c.x.Discard("d/f")
+		}
+		c.must(err)
+	}
+	close(stop)
+	c.must(<-ended)
+	if err := c.x.Sync(t.Context(), nil); err != nil { // the last round was written whole by then
+		_, err := c.x.Discard("d/f")
+		c.must(err)
+	}
+	c.has(map[string]string{"d/f": strings.Repeat("o", blocks*size)})
+	c.must(os.Chmod(on, 0o600), write('z'))
+	synced(t, c.x)
+	c.has(map[string]string{"d/f": strings.Repeat("z", blocks*size)})
+	c.must(f.Close(), c.x.Close())
 }

@@ -168,6 +168,11 @@ func (x *Exclusive) pathOfWork(w *work) string {
 func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 	ctx, done := patient(ctx)
 	defer done()
+	for _, w := range n.works() {
+		if w.refusal != nil && !w.refusal.again.IsZero() {
+			x.retry(w)
+		}
+	}
 	upTo := x.seq
 	x.barriers++
 	defer func() { x.barriers-- }()

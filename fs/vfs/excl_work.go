@@ -35,7 +35,16 @@ type refusal struct {
 	err   error
 	errno syscall.Errno
 	on    *work     // what it waits for, if that was refused
+	seq   uint64    // of the first change that is refused
 	again time.Time // when it is tried again by itself; zero: only when told to
+}
+
+// changed is told that there is something new to be sent, which may be accepted. It is tried
+// soon and not at once: who goes on writing a file would hide from barriers that it is refused.
+func (r *refusal) changed() {
+	if r.again.IsZero() {
+		r.again = time.Now()
+	}
 }
 
 // mark is the place of a change in the order of all: barriers wait for the first.
@@ -118,14 +127,15 @@ func (x *Exclusive) changedNode(n *xnode, seq uint64) {
 	x.dirty(n.w, seq)
 }
 
-// dirty gives a work a mark if it has none.
+// dirty gives a work a mark if it has none and is not refused.
 func (x *Exclusive) dirty(w *work, seq uint64) {
 	w.last = max(w.last, seq)
+	if w.refusal != nil {
+		w.refusal.changed()
+		return
+	}
 	if w.mark == nil {
 		w.mark = x.marks.add(seq)
-	}
-	if w.refusal != nil { // what has changed may be accepted
-		x.accept(w)
 	}
 	x.count(w)
 }
@@ -255,7 +265,9 @@ func inRing(w, on *work) bool {
 func (x *Exclusive) refuse(w *work, r *refusal) {
 	w.refusal = r
 	x.refused[w] = struct{}{}
+	r.seq = w.last
 	if w.mark != nil {
+		r.seq = w.mark.seq
 		x.marks.remove(w.mark)
 		w.mark = nil
 	}
@@ -313,14 +325,16 @@ func (x *Exclusive) pendingIn(dir *xnode, delta int) {
 	}
 }
 
-// retry tries a refused work, and all that wait for it, once more; mu is held.
+// retry tries a refused work, and all that wait for it, once more. It keeps its place
+// among all changes, for the barriers that wait. mu is held.
 func (x *Exclusive) retry(w *work) {
 	if w.refusal == nil {
 		return
 	}
+	seq := w.refusal.seq
 	x.accept(w)
 	if w.mark == nil {
-		w.mark = x.marks.add(x.nextSeq())
+		w.mark = x.marks.add(seq)
 	}
 	x.count(w)
 	x.queue(w)
@@ -335,6 +349,7 @@ func (x *Exclusive) landed(w *work) {
 		x.marks.remove(w.flying)
 		w.flying = nil
 	}
+	w.denied = 0
 	x.count(w)
 	x.changed.Broadcast()
 }

@@ -112,7 +112,8 @@ func (x *Exclusive) perform(a *action) {
 	x.changed.Broadcast()
 }
 
-// deniedMost is how often a name is tried again after EACCES before it is refused.
+// deniedMost is how often what the node has said no to is tried again before it is
+// refused: a name after EACCES, and what has changed meanwhile.
 const deniedMost = 3
 
 // ended takes note of how an action has ended; mu is held.
@@ -146,11 +147,19 @@ func (x *Exclusive) ended(a *action, err error) {
 		}
 		changed := w.mark != nil
 		x.failed(w)
-		if changed || w.d != nil && w.d.local == w.d.remote || w.n != nil && w.n.dead() {
+		if w.d != nil && w.d.local == w.d.remote || w.n != nil && w.n.dead() {
 			x.queue(w) // what was refused is not wanted any more
 			return
 		}
+		if changed && w.denied < deniedMost { // perhaps what is wanted now is not refused
+			w.denied++
+			x.queue(w)
+			return
+		}
 		x.refusedBy(w, err)
+		if changed {
+			w.refusal.changed()
+		}
 		return
 	}
 	if w.d != nil && w.d.local != w.d.remote {
