@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -150,4 +151,53 @@ func answered[T any](ctx context.Context, t *transport, c *connection, wait func
 		err = context.Cause(ctx)
 	}
 	return v, err
+}
+
+// rootPatience is how long the node is waited for by what asks about the root of the
+// mount: umount(8) and fusermount3(1) do so first of all.
+const rootPatience = 500 * time.Millisecond
+
+// always asks the node for what must have an answer also when the node gives none: if
+// there is no connection, or the answer is not there in time, it is what is known. While
+// somebody has waited in vain, nobody else waits. The question is asked to its end, so
+// that what is known gets better.
+func always[T any](t *transport, question func(ctx context.Context) (T, error), known func() T) (T, error) {
+	if c, _, _ := t.state(); c == nil || c.isLost() || t.vain.Load() > 0 {
+		return known(), nil
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer)
+	left := make(chan struct{})
+	t.tasks.Go(func() {
+		var a answer
+		a.value, a.err = question(t.ctx)
+		select {
+		case answers <- a:
+		case <-left:
+			t.vain.Add(-1)
+		}
+	})
+	patience := time.NewTimer(rootPatience)
+	defer patience.Stop()
+	select {
+	case a := <-answers:
+		if isLost(a.err) || errors.Is(a.err, context.DeadlineExceeded) {
+			return known(), nil
+		}
+		return a.value, a.err
+	case <-patience.C:
+		t.vain.Add(1)
+		close(left)
+		return known(), nil
+	}
+}
+
+// alwaysDo is always for a question whose answer is noted where it is asked.
+func alwaysDo(t *transport, question func(ctx context.Context) error) error {
+	type none struct{}
+	_, err := always(t, func(ctx context.Context) (none, error) { return none{}, question(ctx) }, func() none { return none{} })
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,6 +82,7 @@ type transport struct {
 	waiting int           // who cannot go on without one
 	wanted  chan struct{} // is sent to when somebody waits, with room for one
 
+	vain    atomic.Int64 // who has left a question that is still being asked: see always
 	metrics metrics
 }
 
