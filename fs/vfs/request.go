@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,7 @@ import (
 
 // on runs one request on a session, which blocks until the node has answered, in
 // such a way that the caller can leave: some time after ctx has ended, or when the
-// link has been silent for the timeout. A link that is slow but moves is waited
+// session has been silent for the timeout. A link that is slow but moves is waited
 // for. late, if not nil, is given what comes back when nobody waits any more.
 func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, error), late func(T)) (T, error) {
 	var value T
@@ -22,7 +23,7 @@ func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, e
 		s.inflight.Add(-1)
 		close(done)
 	}()
-	err := t.await(ctx, done, s.conn.silence)
+	err := t.await(ctx, done, x.silence)
 	if err == nil {
 		return value, failed
 	}
@@ -89,6 +90,22 @@ func (t *transport) silence() time.Duration {
 	return time.Since(t.lostAt)
 }
 
+// sending is how long none of the sessions for data has given a sign of life that owe
+// an answer; silence, if none does.
+func (t *transport) sending() time.Duration {
+	c, _, _ := t.state()
+	if c == nil {
+		return t.silence()
+	}
+	least := time.Duration(0)
+	for _, s := range c.senders {
+		if quiet := s.silence(); quiet > 0 && (least == 0 || quiet < least) {
+			least = quiet
+		}
+	}
+	return cmp.Or(least, t.silence())
+}
+
 // ask runs a request that may be repeated when the connection is lost under it.
 func ask[T any](ctx context.Context, t *transport, request func(s *session) (T, error)) (T, error) {
 	start := time.Now()
@@ -118,9 +135,9 @@ func once[T any](ctx context.Context, t *transport, request func(s *session) (T,
 	return v, err
 }
 
-// answered waits for the reply to a request that was sent over connection c, until
-// ctx ends, or the link has been silent for the timeout.
-func answered[T any](ctx context.Context, t *transport, c *connection, wait func(context.Context) (T, error)) (T, error) {
+// answered waits for the reply to a request that was sent on a session, until ctx ends, or
+// the session has been silent for the timeout.
+func answered[T any](ctx context.Context, t *transport, s *session, wait func(context.Context) (T, error)) (T, error) {
 	if t.timeout == 0 {
 		return wait(ctx)
 	}
@@ -133,7 +150,7 @@ func answered[T any](ctx context.Context, t *transport, c *connection, wait func
 	timer = time.AfterFunc(t.timeout, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if left := t.timeout - c.silence(); over {
+		if left := t.timeout - s.silence(); over {
 			return
 		} else if left > 0 {
 			timer.Reset(left)

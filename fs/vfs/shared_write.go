@@ -77,7 +77,8 @@ func (s *Shared) settleOthers(ctx context.Context, f *sharedFile) error {
 	return nil
 }
 
-// takeRoom waits for room for written data, as long as the node gives signs of life.
+// takeRoom waits for room for written data, as long as a session that is to take some gives
+// signs of life.
 func (s *Shared) takeRoom(ctx context.Context, f *sharedFile, n int64) error {
 	if s.room.TryAcquire(n) {
 		return nil
@@ -89,7 +90,7 @@ func (s *Shared) takeRoom(ctx context.Context, f *sharedFile, n int64) error {
 		err = s.room.Acquire(wait, n)
 		close(done)
 	}()
-	waited := s.link.await(ctx, done, s.link.silence)
+	waited := s.link.await(ctx, done, s.link.sending)
 	cancel()
 	<-done
 	switch {
