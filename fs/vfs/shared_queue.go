@@ -27,7 +27,7 @@ type chunk struct {
 	data   []byte
 	flying bool
 	on     *session // on which it is flying
-	given  bool // an error was told for it: it is not sent (again)
+	given  bool     // an error was told for it: it is not sent (again)
 }
 
 func (c *chunk) end() int64 { return c.off + int64(len(c.data)) }
@@ -357,16 +357,30 @@ func (s *Shared) resolveAppend(ctx context.Context, f *sharedFile, h remoteHandl
 // same to be believed after a loss.
 const appendSettle = 100 * time.Millisecond
 
-// owes reports whether something is queued that nobody was told has failed.
-func (q *writeQueue) owes() bool {
+// owed is how many bytes are queued of which nobody was told that they have failed.
+func (q *writeQueue) owed() (bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, c := range q.chunks {
 		if !c.given {
-			return true
+			bytes += int64(len(c.data))
 		}
 	}
-	return false
+	return bytes
+}
+
+// pending is what was written and the node has not acknowledged, of all files that are open.
+func (s *Shared) pending() Progress {
+	var p Progress
+	nodes := map[*node]struct{}{}
+	for _, f := range s.allFiles() {
+		if n := f.queue.owed(); n > 0 {
+			p.Bytes += n
+			nodes[f.node] = struct{}{}
+		}
+	}
+	p.Files = len(nodes)
+	return p
 }
 
 // settleFile waits until the node has what was written through f. Its error is that
