@@ -361,7 +361,11 @@ func TestUnmountAfterLoss(t *testing.T) {
 // TestLocks: flock and fcntl locks hold between processes of a mount.
 func TestLocks(t *testing.T) {
 	n := testnode.Start(t)
-	m := newMount(t, n, n.Target())
+	t.Run("Shared", func(t *testing.T) { locks(t, newMount(t, n, n.Target())) })
+	t.Run("Exclusive", func(t *testing.T) { locks(t, newExclusiveMount(t, n, n.Target())) })
+}
+
+func locks(t *testing.T, m *mount) {
 	f, err := os.Create(filepath.Join(m.Dir, "f"))
 	if err != nil {
 		t.Fatal(err)

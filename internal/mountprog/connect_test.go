@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -202,6 +203,27 @@ func (b *bench) hungAndBack(pid int) {
 		b.t.Errorf("%d connections", n)
 	}
 	b.must("bundlefs", "unmount", b.mountpoint)
+	b.gone(pid)
+}
+
+// TestMountInsideItself mounts a folder that has the mount point in it, through one server:
+// to list it, the server asks this mount, which asks the server. Nothing waits for ever.
+func TestMountInsideItself(t *testing.T) {
+	b := newUser(t, os.Getuid())
+	program, _ := b.server()
+	b.must("bundlefs", "h:"+b.dir, b.mountpoint, "-o", "timeout=2,attr_timeout=0,dcache_timeout=0,ssh_command="+program)
+	pid := b.status().PID
+	for _, what := range [][]string{{"ls", "-l", "."}, {"stat", "m"}, {"ls", "-l", "m"}, {"cat", "ssh"}} {
+		start := time.Now()
+		cmd := b.command(what[0], what[1:]...)
+		cmd.Dir = b.mountpoint
+		out, err := cmd.CombinedOutput()
+		t.Logf("%v: %v after %v: %s", what, err, time.Since(start).Round(time.Millisecond), out)
+		if err != nil && what[len(what)-1] != "m" {
+			t.Errorf("%v: %v %s", what, err, out)
+		}
+	}
+	b.must("fusermount3", "-u", b.mountpoint)
 	b.gone(pid)
 }
 
