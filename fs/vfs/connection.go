@@ -16,9 +16,8 @@ import (
 // connection is one SSH connection with its sessions.
 type connection struct {
 	conn     Conn
-	sessions []*session // for questions and changes of names, which must not wait behind data
-	wire     *sftpwire.Session
-	senders  []*session   // for data, wire is the first
+	sessions []*session   // for questions and changes of names, which must not wait behind data
+	senders  []*session   // for data
 	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
 	lost     chan struct{}
 	lose     sync.Once
@@ -64,7 +63,7 @@ func (c *connection) openSessions(ctx context.Context, questions, senders int) e
 		switch {
 		case s == nil:
 		case len(c.senders) == 0:
-			c.wire, c.senders = s.Session, []*session{s}
+			c.senders = []*session{s}
 		case len(c.sessions) == 0 || len(c.senders) == senders:
 			c.sessions = append(c.sessions, s)
 		default:
@@ -99,7 +98,7 @@ func (c *connection) openSession(ctx context.Context) (*session, error) {
 // large as every server takes them.
 func (c *connection) learnLimits(ctx context.Context) {
 	start := time.Now()
-	limits, err := c.wire.Limits(ctx)
+	limits, err := c.senders[0].Limits(ctx)
 	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
 		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
 		c.limit.Store(int64(min(n, maxData)))

@@ -201,7 +201,7 @@ func completed(a sftpwire.Attrs, st *sftpwire.Stat) sftpwire.Attrs {
 // those that the path has then, nil if they must be asked for.
 func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.Attrs) (*sftpwire.Stat, error) {
 	st, err := ask(ctx, s.link, func(x *session) (*sftpwire.Stat, error) {
-		wire := x.conn.wire
+		wire := x.Session
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
 			return nil, syscall.EOPNOTSUPP
 		}
