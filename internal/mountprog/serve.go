@@ -82,10 +82,13 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 	return s.run(ctx, signals)
 }
 
+// takenTime is how long the other process is waited for.
+const takenTime = 5 * time.Second
+
 // taken is the error where another process has the control socket of a mount point.
 func taken(ctx context.Context, mountpoint string, err error) error {
 	at := remote.Quote(mountpoint)
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	ctx, cancel := context.WithTimeout(ctx, takenTime)
 	defer cancel()
 	if c, err := control.Dial(ctx, mountpoint); err == nil {
 		defer c.Close()
