@@ -29,14 +29,21 @@ func waiting(pid int) bool {
 
 // What waits for a node that does not answer can be ended, and the mount too.
 func TestInterruptedWhenTheLinkIsDown(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.name, func(t *testing.T) { interruptedWhenTheLinkIsDown(t, mode.exclusive) })
+	}
+}
+
+func interruptedWhenTheLinkIsDown(t *testing.T, exclusive bool) {
 	n := testnode.Start(t)
 	l := testnode.NewLink(t, n.Addr)
-	m := newMountWith(t, n, mountSpec{Target: n.TargetVia(l), Timeout: -1})
+	m := newLinkedMount(t, n, l, exclusive, mountSpec{Timeout: -1})
 	// What is read is far behind what may have been fetched ahead when the file was opened.
 	const size = 64 << 20
 	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
 		t.Fatal(err)
 	}
+	m.tell(t, "drop")
 	f, err := os.Open(filepath.Join(m.Dir, "f"))
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +55,8 @@ func TestInterruptedWhenTheLinkIsDown(t *testing.T) {
 	l.Drop()
 	const catches = `import signal, sys, os
 signal.signal(signal.SIGTERM, lambda *a: sys.exit(3))
-os.mkdir(sys.argv[1])`
+os.mkdir(sys.argv[1])
+os.fsync(os.open(sys.argv[1], os.O_RDONLY))`
 	for _, c := range []struct {
 		name   string
 		cmd    *exec.Cmd
@@ -82,6 +90,7 @@ os.mkdir(sys.argv[1])`
 	if errno := m.unmount(t); errno != 0 {
 		t.Errorf("unmount with the link down: %v", errno)
 	}
+	l.Heal() // in exclusive mode the new folder waits for the node
 	m.stop(t)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -258,43 +259,113 @@ func TestLongCut(t *testing.T) {
 	}
 }
 
-// TestUnmountDuringCut unmounts while the link is silent and data waits for it. It
-// ends at once; what that means in numbers is for a machine at rest.
+// TestUnmountDuringCut unmounts while the link is silent, with a long timeout and with
+// none: while nothing is going on, and when who was waiting for the node has been killed.
+// It ends at once; what that means in numbers is for a machine at rest.
 func TestUnmountDuringCut(t *testing.T) {
-	for _, how := range []string{"fusermount3", "umount"} {
-		t.Run(how, func(t *testing.T) {
-			n := testnode.Start(t)
-			link := testnode.NewLink(t, n.Addr)
-			m := newLinkedMount(t, n, link, false, mountSpec{Timeout: 500 * time.Millisecond})
-			f, err := os.Create(filepath.Join(m.Dir, "f"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			link.Drop()
-			if _, err := f.WriteString("lost"); err != nil {
-				t.Fatal(err)
-			}
-			if err := f.Close(); !errors.Is(err, syscall.ETIMEDOUT) {
-				t.Errorf("close: %v, want ETIMEDOUT", err)
-			}
-			start := time.Now()
-			cmd := exec.Command("umount", m.Dir)
-			if how == "fusermount3" || os.Geteuid() != 0 {
-				cmd = exec.Command("fusermount3", "-u", m.Dir)
-			}
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %v %s", cmd, err, out)
-			}
-			m.stop(t)
-			t.Logf("ended after %v", time.Since(start).Round(time.Millisecond))
-		})
+	const timeout = 30 * time.Second
+	ways := []string{"fusermount3 -u"}
+	if os.Geteuid() == 0 {
+		ways = append(ways, "umount")
 	}
+	for _, mode := range modes {
+		for _, how := range ways {
+			for _, limit := range []time.Duration{timeout, -1} {
+				for _, busy := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s/%s/%v/%v", mode.name, how, limit, busy), func(t *testing.T) {
+						t.Parallel()
+						n := testnode.Start(t)
+						link := testnode.NewLink(t, n.Addr)
+						// What the kernel knows of the root is forgotten at once.
+						m := newLinkedMount(t, n, link, mode.exclusive, mountSpec{Timeout: limit, Timeouts: time.Millisecond})
+						if busy {
+							killReader(t, m, link)
+						} else {
+							link.Drop()
+						}
+						start := time.Now()
+						cmd := exec.Command("/bin/sh", "-c", how+" "+m.Dir)
+						if out, err := cmd.CombinedOutput(); err != nil {
+							t.Fatalf("%v: %v %s", cmd, err, out)
+						}
+						unmounted := time.Since(start)
+						m.stop(t)
+						if unmounted > timeout/2 {
+							t.Errorf("unmounted after %v", unmounted)
+						}
+						t.Logf("unmounted after %v, ended after %v", unmounted.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
+					})
+				}
+			}
+		}
+	}
+}
+
+// killReader cuts the link, has a process wait in a read, and kills it.
+func killReader(t *testing.T, m *mount, link *testnode.Link) {
+	t.Helper()
+	// What is read is far behind what may have been fetched ahead when the file was opened.
+	const size = 64 << 20
+	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
+		t.Fatal(err)
+	}
+	m.tell(t, "drop")
+	f, err := os.Open(filepath.Join(m.Dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(size/2, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	link.Drop()
+	cmd := exec.Command("/bin/cat")
+	cmd.Stdin = f
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process waits", func() bool { return waiting(cmd.Process.Pid) })
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		t.Errorf("the reader: %v", err)
+	}
+}
+
+// TestUnmountAfterLoss unmounts after a write that the node did not answer.
+func TestUnmountAfterLoss(t *testing.T) {
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	m := newLinkedMount(t, n, link, false, mountSpec{Timeout: 500 * time.Millisecond})
+	f, err := os.Create(filepath.Join(m.Dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link.Drop()
+	if _, err := f.WriteString("lost"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Errorf("close: %v, want ETIMEDOUT", err)
+	}
+	if out, err := exec.Command("fusermount3", "-u", m.Dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	m.stop(t)
 }
 
 // TestLocks: flock and fcntl locks hold between processes of a mount.
 func TestLocks(t *testing.T) {
 	n := testnode.Start(t)
-	m := newMount(t, n, n.Target())
+	t.Run("Shared", func(t *testing.T) { locks(t, newMount(t, n, n.Target())) })
+	t.Run("Exclusive", func(t *testing.T) { locks(t, newExclusiveMount(t, n, n.Target())) })
+}
+
+func locks(t *testing.T, m *mount) {
 	f, err := os.Create(filepath.Join(m.Dir, "f"))
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -63,6 +64,7 @@ func serveMount(spec string) error {
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
 		return err
 	}
+	before := openFiles()
 	level := slog.LevelError + 1 // errors that tests provoke are not worth a line
 	if s.Debug {
 		level = slog.LevelDebug
@@ -114,7 +116,34 @@ func serveMount(spec string) error {
 	if err := server.Sync(context.Background(), nil); err != nil {
 		return err
 	}
-	return server.Close()
+	if err := server.Close(); err != nil {
+		return err
+	}
+	return left(before)
+}
+
+// openFiles are the descriptors of this process, with what they are of.
+func openFiles() map[string]string {
+	open := map[string]string{}
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if of, err := os.Readlink(fd); err == nil {
+			open[fd] = of
+		}
+	}
+	return open
+}
+
+// left tells what a file system that is closed has left: goroutines, and descriptors but those
+// of the runtime and the pools of go-fuse.
+func left(before map[string]string) error {
+	err := goleak.Find()
+	for fd, of := range openFiles() {
+		if before[fd] != of && of != os.DevNull && !strings.HasPrefix(of, "anon_inode:[event") && !strings.HasPrefix(of, "pipe:") {
+			err = errors.Join(err, fmt.Errorf("%s is left open: %s", fd, of))
+		}
+	}
+	return err
 }
 
 // mount is a mounted folder of a node under test.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,12 +16,12 @@ import (
 // connection is one SSH connection with its sessions.
 type connection struct {
 	conn     Conn
-	sessions []*session // for questions and changes of names, which must not wait behind data
-	wire     *sftpwire.Session
-	senders  []*session   // for data, wire is the first
+	sessions []*session   // for questions and changes of names, which must not wait behind data
+	senders  []*session   // for data
 	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
 	lost     chan struct{}
 	lose     sync.Once
+	hung     error        // why it is lost, if its server was silent; set before lost is closed
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
 	born     time.Time
 	metrics  *metrics // of the transport
@@ -35,12 +36,16 @@ type lane struct {
 func (l *lane) self() *lane { return l }
 
 // onLane is a session, or what has one.
-type onLane interface{ self() *lane }
+type onLane interface {
+	self() *lane
+	silence() time.Duration
+}
 
 // session is one SFTP session.
 type session struct {
 	*sftpwire.Session
 	lane
+	stream *channel
 }
 
 // openSessions opens all sessions side by side, so that their round trips fall together. A server
@@ -58,7 +63,7 @@ func (c *connection) openSessions(ctx context.Context, questions, senders int) e
 		switch {
 		case s == nil:
 		case len(c.senders) == 0:
-			c.wire, c.senders = s.Session, []*session{s}
+			c.senders = []*session{s}
 		case len(c.sessions) == 0 || len(c.senders) == senders:
 			c.sessions = append(c.sessions, s)
 		default:
@@ -86,14 +91,14 @@ func (c *connection) openSession(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{Session: s, lane: lane{conn: c}}, nil
+	return &session{s, lane{conn: c}, ch}, nil
 }
 
 // learnLimits asks how large packets may be. Nobody waits for that: until it is known they are as
 // large as every server takes them.
 func (c *connection) learnLimits(ctx context.Context) {
 	start := time.Now()
-	limits, err := c.wire.Limits(ctx)
+	limits, err := c.senders[0].Limits(ctx)
 	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
 		c.metrics.rtt.Store(int64(time.Since(start))) // without the extension nothing was asked
 		c.limit.Store(int64(min(n, maxData)))
@@ -104,54 +109,113 @@ func (c *connection) learnLimits(ctx context.Context) {
 func (c *connection) packet() int { return int(max(c.limit.Load(), basePacket)) }
 
 // channel opens a session and notes the signs of life that come on it.
-func (c *connection) channel(ctx context.Context) (io.ReadWriteCloser, error) {
+func (c *connection) channel(ctx context.Context) (*channel, error) {
 	ch, err := c.conn.OpenSubsystem(ctx, "sftp")
 	if err != nil {
 		return nil, err
 	}
-	return &channel{ch, c}, nil
+	return &channel{ReadWriteCloser: ch, conn: c}, nil
 }
 
 // channel is a session's stream of bytes.
 type channel struct {
 	io.ReadWriteCloser
-	conn *connection
+	conn  *connection
+	heard atomic.Int64 // when there was a sign of life on it, as in connection
+}
+
+// alive notes a sign of life.
+func (ch *channel) alive() {
+	now := int64(time.Since(ch.conn.born))
+	ch.heard.Store(now)
+	ch.conn.heard.Store(now)
 }
 
 func (ch *channel) Read(p []byte) (int, error) {
 	n, err := ch.ReadWriteCloser.Read(p)
 	if n > 0 {
 		ch.conn.metrics.in.Add(int64(n))
-		ch.conn.alive()
+		ch.alive()
 	}
 	return n, err
 }
 
 // Write never fails with the io.EOF that a closed SSH channel gives: a read that
-// could not be sent would be taken for the end of the file.
+// could not be sent would be taken for the end of the file. What is long is written in
+// pieces, so that it shows that a slow link takes them.
 func (ch *channel) Write(p []byte) (int, error) {
-	start := time.Now()
-	n, err := ch.ReadWriteCloser.Write(p)
-	ch.conn.metrics.out.Add(int64(n))
-	if err != nil {
-		return n, fmt.Errorf("%w: %v", errLost, err)
+	done := 0
+	for done < len(p) {
+		start := time.Now()
+		n, err := ch.ReadWriteCloser.Write(p[done:min(done+basePacket, len(p))])
+		ch.conn.metrics.out.Add(int64(n))
+		if done += n; err != nil {
+			return done, fmt.Errorf("%w: %v", errLost, err)
+		}
+		// What did not have to wait has only gone into a buffer here.
+		if time.Since(start) > stalled {
+			ch.alive()
+		}
 	}
-	// What did not have to wait has only gone into a buffer here.
-	if time.Since(start) > stalled {
-		ch.conn.alive()
-	}
-	return n, nil
+	return done, nil
 }
-
-func (c *connection) alive() { c.heard.Store(int64(time.Since(c.born))) }
 
 // silence is how long the node has given no sign of life on any session.
 func (c *connection) silence() time.Duration {
 	return time.Since(c.born) - time.Duration(c.heard.Load())
 }
 
+// silence is how long the session's server has owed an answer without a sign of life. As
+// long as it is not known that what it was asked has arrived there, signs of life on the
+// other sessions count too: the link may be slow.
+func (s *session) silence() time.Duration {
+	asked, _ := s.Oldest()
+	if asked.IsZero() {
+		return 0
+	}
+	quiet := min(time.Since(asked), time.Since(s.conn.born)-time.Duration(s.stream.heard.Load()))
+	if s.conn.settled().After(asked) {
+		return quiet
+	}
+	return min(quiet, s.conn.silence())
+}
+
+// settled is up to when all that was sent has arrived: the node has answered a request
+// that was sent then.
+func (c *connection) settled() time.Time {
+	var last time.Time
+	for s := range c.all() {
+		if at := s.Settled(); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// all are all sessions.
+func (c *connection) all() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for _, l := range [][]*session{c.senders, c.sessions} {
+			for _, s := range l {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // fail marks the connection as lost: all its sessions end.
 func (c *connection) fail() { c.lose.Do(func() { close(c.lost) }) }
+
+// hang is fail for a connection that stands, and whose server does not answer.
+func (c *connection) hang(err error) {
+	c.lose.Do(func() {
+		c.hung = err
+		close(c.lost)
+	})
+	c.conn.Close()
+}
 
 func (c *connection) isLost() bool {
 	select {
@@ -167,10 +231,7 @@ func (c *connection) isLost() bool {
 func (c *connection) close() {
 	c.fail()
 	c.conn.Close()
-	for _, s := range c.senders {
-		s.Close()
-	}
-	for _, s := range c.sessions {
+	for s := range c.all() {
 		s.Close()
 	}
 }
@@ -194,6 +255,13 @@ func idlest(l []*session) *session {
 
 // why tells why the connection was lost, as far as it is known.
 func (c *connection) why() error {
+	select {
+	case <-c.lost:
+		if c.hung != nil {
+			return c.hung
+		}
+	default:
+	}
 	if e, ok := c.conn.(interface{ Err() error }); ok {
 		if err := e.Err(); err != nil {
 			return err

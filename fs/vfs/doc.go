@@ -34,7 +34,13 @@
 //
 // The connection is made again by itself. Meanwhile requests wait, and fail with
 // ETIMEDOUT when the node has given no sign of life for the timeout; a link that is
-// slow but moves is waited for. Questions that a loss overtakes are asked again.
+// slow but moves is waited for. Questions that a loss overtakes are asked again. A sign
+// of life is one of the SFTP session that was asked, as soon as it is known that the
+// question has arrived there: one server may hang while others work. The root of the mount
+// always has attributes, or nobody could unmount it.
+//
+// A server that owes an answer for as long as keepalives are waited for counts as lost
+// (watch.go). What it was told before, and does when it wakes up, cannot be prevented.
 //
 // In shared mode a file that was open is opened again by its name of now, and goes
 // on if it is the same: a file that was not written here must have the size and time

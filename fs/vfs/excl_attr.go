@@ -11,7 +11,11 @@ func (x *Exclusive) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, erro
 	n, err := x.node(ino)
 	if err == nil && n.stale {
 		x.mu.Unlock()
-		err = x.refresh(ctx, n)
+		if ino == RootIno {
+			err = alwaysDo(x.link, func(ctx context.Context) error { return x.refresh(ctx, n) })
+		} else {
+			err = x.refresh(ctx, n)
+		}
 		x.mu.Lock()
 	}
 	defer x.mu.Unlock()
@@ -21,7 +25,11 @@ func (x *Exclusive) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, erro
 	if err != nil {
 		return Entry{}, &Error{"stat", "", err}
 	}
-	return x.entry(n), nil
+	e := x.entry(n)
+	if n.stale { // the node is silent
+		e.AttrValid = 0
+	}
+	return e, nil
 }
 
 func (n *xnode) touchCtime() { n.attr.Ctime = time.Now().UnixNano() }

@@ -115,11 +115,14 @@ func (x *Exclusive) Statfs(ctx context.Context) (StatFS, error) {
 	x.space.asked = time.Now()
 	x.mu.Unlock()
 	if !known {
-		x.refreshSpace(ctx)
+		_ = alwaysDo(x.link, func(ctx context.Context) error { x.refreshSpace(ctx); return nil })
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	v := x.space.fs
+	if v == (StatFS{}) {
+		v = saneStatFS(nil)
+	}
 	if v.FragmentSize > 0 {
 		pending := uint64(x.dirtyBytes) / uint64(v.FragmentSize)
 		v.Free -= min(v.Free, pending)

@@ -199,7 +199,7 @@ func (h nodeHandle) read(ctx context.Context, t *transport, off int64, n int) ([
 	defer h.s.inflight.Add(-1)
 	var all []byte
 	for {
-		data, err := answered(ctx, t, h.c, h.s.SendRead(h.handle, uint64(off)+uint64(len(all)), n-len(all)).Wait)
+		data, err := answered(ctx, t, h.s, h.s.SendRead(h.handle, uint64(off)+uint64(len(all)), n-len(all)).Wait)
 		if err == io.EOF {
 			return all, nil
 		}
@@ -281,7 +281,7 @@ func (x *Exclusive) openNode(ctx context.Context, n *xnode, c *connection, s *se
 	err := x.atPath(ctx, n, func(p string) (err error) {
 		s.inflight.Add(1)
 		defer s.inflight.Add(-1)
-		h.handle, err = answered(ctx, x.link, c, s.SendOpen(p, sftpwire.FlagRead, sftpwire.Attrs{}).Wait)
+		h.handle, err = answered(ctx, x.link, s, s.SendOpen(p, sftpwire.FlagRead, sftpwire.Attrs{}).Wait)
 		if err != nil {
 			return &Error{"open", p, err}
 		}

@@ -1,7 +1,9 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,7 +11,7 @@ import (
 
 // on runs one request on a session, which blocks until the node has answered, in
 // such a way that the caller can leave: some time after ctx has ended, or when the
-// link has been silent for the timeout. A link that is slow but moves is waited
+// session has been silent for the timeout. A link that is slow but moves is waited
 // for. late, if not nil, is given what comes back when nobody waits any more.
 func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, error), late func(T)) (T, error) {
 	var value T
@@ -21,7 +23,7 @@ func on[T any](ctx context.Context, t *transport, x onLane, request func() (T, e
 		s.inflight.Add(-1)
 		close(done)
 	}()
-	err := t.await(ctx, done, s.conn.silence)
+	err := t.await(ctx, done, x.silence)
 	if err == nil {
 		return value, failed
 	}
@@ -88,6 +90,22 @@ func (t *transport) silence() time.Duration {
 	return time.Since(t.lostAt)
 }
 
+// sending is how long none of the sessions for data has given a sign of life that owe
+// an answer; silence, if none does.
+func (t *transport) sending() time.Duration {
+	c, _, _ := t.state()
+	if c == nil {
+		return t.silence()
+	}
+	least := time.Duration(0)
+	for _, s := range c.senders {
+		if quiet := s.silence(); quiet > 0 && (least == 0 || quiet < least) {
+			least = quiet
+		}
+	}
+	return cmp.Or(least, t.silence())
+}
+
 // ask runs a request that may be repeated when the connection is lost under it.
 func ask[T any](ctx context.Context, t *transport, request func(s *session) (T, error)) (T, error) {
 	start := time.Now()
@@ -117,9 +135,9 @@ func once[T any](ctx context.Context, t *transport, request func(s *session) (T,
 	return v, err
 }
 
-// answered waits for the reply to a request that was sent over connection c, until
-// ctx ends, or the link has been silent for the timeout.
-func answered[T any](ctx context.Context, t *transport, c *connection, wait func(context.Context) (T, error)) (T, error) {
+// answered waits for the reply to a request that was sent on a session, until ctx ends, or
+// the session has been silent for the timeout.
+func answered[T any](ctx context.Context, t *transport, s *session, wait func(context.Context) (T, error)) (T, error) {
 	if t.timeout == 0 {
 		return wait(ctx)
 	}
@@ -132,7 +150,7 @@ func answered[T any](ctx context.Context, t *transport, c *connection, wait func
 	timer = time.AfterFunc(t.timeout, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if left := t.timeout - c.silence(); over {
+		if left := t.timeout - s.silence(); over {
 			return
 		} else if left > 0 {
 			timer.Reset(left)
@@ -150,4 +168,53 @@ func answered[T any](ctx context.Context, t *transport, c *connection, wait func
 		err = context.Cause(ctx)
 	}
 	return v, err
+}
+
+// rootPatience is how long the node is waited for by what asks about the root of the
+// mount: umount(8) and fusermount3(1) do so first of all.
+const rootPatience = 500 * time.Millisecond
+
+// always asks the node for what must have an answer also when the node gives none: if
+// there is no connection, or the answer is not there in time, it is what is known. While
+// somebody has waited in vain, nobody else waits. The question is asked to its end, so
+// that what is known gets better.
+func always[T any](t *transport, question func(ctx context.Context) (T, error), known func() T) (T, error) {
+	if c, _, _ := t.state(); c == nil || c.isLost() || t.vain.Load() > 0 {
+		return known(), nil
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer)
+	left := make(chan struct{})
+	t.tasks.Go(func() {
+		var a answer
+		a.value, a.err = question(t.ctx)
+		select {
+		case answers <- a:
+		case <-left:
+			t.vain.Add(-1)
+		}
+	})
+	patience := time.NewTimer(rootPatience)
+	defer patience.Stop()
+	select {
+	case a := <-answers:
+		if isLost(a.err) || errors.Is(a.err, context.DeadlineExceeded) {
+			return known(), nil
+		}
+		return a.value, a.err
+	case <-patience.C:
+		t.vain.Add(1)
+		close(left)
+		return known(), nil
+	}
+}
+
+// alwaysDo is always for a question whose answer is noted where it is asked.
+func alwaysDo(t *transport, question func(ctx context.Context) error) error {
+	type none struct{}
+	_, err := always(t, func(ctx context.Context) (none, error) { return none{}, question(ctx) }, func() none { return none{} })
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,6 +71,9 @@ type Shared struct {
 	room  *semaphore.Weighted // for written data that the node lacks, in bytes
 	tasks sync.WaitGroup      // what goes on behind the callers' backs
 
+	rootStat atomic.Pointer[sftpwire.Stat] // what was last known of the root
+	space    atomic.Pointer[StatFS]        // and of its file system
+
 	mu         sync.Mutex // guards the tables of handles
 	lastHandle Handle
 	files      map[Handle]*sharedFile
@@ -98,7 +102,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, _, err := findRoot(ctx, link, o.Root)
+	root, st, err := findRoot(ctx, link, o.Root)
 	if o.NoCheckRoot && errors.Is(err, syscall.ENOENT) {
 		root, err = ask(ctx, link, func(s *session) (string, error) { return s.RealPath(o.Root).Wait(context.Background()) })
 	}
@@ -117,6 +121,11 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		files: map[Handle]*sharedFile{}, leaving: map[*sharedFile]struct{}{}, dirs: map[Handle]*openDir{},
 	}
 	s.tree.cache = s.cache
+	if st == nil {
+		st = &sftpwire.Stat{Permissions: TypeDir | 0o755}
+	}
+	s.rootStat.Store(st)
+	s.space.Store(new(saneStatFS(nil)))
 	s.tasks.Go(s.identify)
 	return s, nil
 }
@@ -168,7 +177,7 @@ func (s *Shared) Close() error {
 
 // Status implements [FileSystem].
 func (s *Shared) Status() Status {
-	st := Status{Mode: "shared", Inodes: s.tree.size(), Traffic: s.link.traffic()}
+	st := Status{Mode: "shared", Inodes: s.tree.size(), Traffic: s.link.traffic(), Pending: s.pending()}
 	c, _, err := s.link.state()
 	if c != nil && !c.isLost() {
 		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
@@ -185,18 +194,23 @@ func (s *Shared) Status() Status {
 func (s *Shared) Forget(ino Ino, n uint64) { s.tree.forget(ino, n) }
 
 // Statfs implements [FileSystem]; a server without statvfs@openssh.com gets
-// figures that stand in nobody's way, as in sshfs.
-func (s *Shared) Statfs(ctx context.Context) (StatFS, error) {
-	v, err := ask(ctx, s.link, func(x *session) (*sftpwire.StatVFS, error) {
-		if _, ok := x.Extension(sftpwire.ExtStatVFS); !ok {
-			return nil, nil
+// figures that stand in nobody's way, as in sshfs. While the node is silent, they are
+// those that it told last.
+func (s *Shared) Statfs(context.Context) (StatFS, error) {
+	return always(s.link, func(ctx context.Context) (StatFS, error) {
+		v, err := ask(ctx, s.link, func(x *session) (*sftpwire.StatVFS, error) {
+			if _, ok := x.Extension(sftpwire.ExtStatVFS); !ok {
+				return nil, nil
+			}
+			return x.StatVFS(context.Background(), s.tree.root)
+		})
+		if err != nil {
+			return StatFS{}, &Error{"statfs", s.tree.root, err}
 		}
-		return x.StatVFS(context.Background(), s.tree.root)
-	})
-	if err != nil {
-		return StatFS{}, &Error{"statfs", s.tree.root, err}
-	}
-	return saneStatFS(v), nil
+		figures := saneStatFS(v)
+		s.space.Store(&figures)
+		return figures, nil
+	}, func() StatFS { return *s.space.Load() })
 }
 
 // saneStatFS takes from the wire what programs can divide by; nil gives figures
@@ -302,6 +316,9 @@ func sane(name string) bool {
 func (s *Shared) attr(n *node, st *sftpwire.Stat) Attr {
 	a := s.attrBefore(n, st)
 	s.tree.saw(n, a)
+	if n.ino == RootIno {
+		s.rootStat.Store(st)
+	}
 	return a
 }
 

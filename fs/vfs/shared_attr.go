@@ -12,7 +12,8 @@ import (
 )
 
 // Getattr implements [FileSystem]. With a handle the open file is asked, which
-// may have lost its name; otherwise the path.
+// may have lost its name; otherwise the path. While the node is silent, the root has
+// the attributes that it had last.
 func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) {
 	n, err := s.tree.get(ino)
 	if err != nil {
@@ -21,6 +22,16 @@ func (s *Shared) Getattr(ctx context.Context, ino Ino, h Handle) (Entry, error) 
 	if e, ok := s.known(n); ok {
 		return e, nil
 	}
+	if ino == RootIno {
+		return always(s.link, func(ctx context.Context) (Entry, error) { return s.getattr(ctx, n, h) }, func() Entry {
+			return Entry{Attr: s.attrBefore(n, s.rootStat.Load())}
+		})
+	}
+	return s.getattr(ctx, n, h)
+}
+
+// getattr asks for attributes.
+func (s *Shared) getattr(ctx context.Context, n *node, h Handle) (Entry, error) {
 	if err := s.settle(ctx, n); err != nil {
 		return Entry{}, &Error{"stat", "", err}
 	}
@@ -190,7 +201,7 @@ func completed(a sftpwire.Attrs, st *sftpwire.Stat) sftpwire.Attrs {
 // those that the path has then, nil if they must be asked for.
 func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.Attrs) (*sftpwire.Stat, error) {
 	st, err := ask(ctx, s.link, func(x *session) (*sftpwire.Stat, error) {
-		wire := x.conn.wire
+		wire := x.Session
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
 			return nil, syscall.EOPNOTSUPP
 		}

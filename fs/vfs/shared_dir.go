@@ -143,7 +143,7 @@ const maxEntries = 1 << 20
 // readDir lists a folder of the node, which may be asked again.
 func readDir(ctx context.Context, t *transport, p string, most int) ([]sftpwire.Name, error) {
 	return ask(ctx, t, func(x *session) ([]sftpwire.Name, error) {
-		return x.conn.wire.ReadDir(context.Background(), p, most)
+		return x.ReadDir(context.Background(), p, most)
 	})
 }
 

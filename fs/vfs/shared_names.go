@@ -107,7 +107,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
-		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendMkdir(p, mode) })
+		st, err = thenLook(x.Session, p, func() sftpwire.Request { return x.SendMkdir(p, mode) })
 		return err
 	}, s.madeDir(ctx, p))
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
-		st, err = thenLook(x.conn.wire, p, func() sftpwire.Request { return x.conn.wire.SendSymlink(target, p) })
+		st, err = thenLook(x.Session, p, func() sftpwire.Request { return x.SendSymlink(target, p) })
 		return err
 	}, s.madeSymlink(ctx, target, p))
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 	}
 	var st *sftpwire.Stat
 	err = s.change(ctx, p, func(x *session) (err error) {
-		wire := x.conn.wire
+		wire := x.Session
 		if _, ok := wire.Extension(sftpwire.ExtHardlink); !ok {
 			return syscall.EPERM // as link(2) where links cannot be made
 		}
@@ -199,7 +199,7 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) },
+	err = s.change(ctx, p, func(x *session) error { return x.Remove(context.Background(), p) },
 		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
@@ -216,7 +216,7 @@ func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
-	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Rmdir(context.Background(), p) },
+	err = s.change(ctx, p, func(x *session) error { return x.Rmdir(context.Background(), p) },
 		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
 		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ type chunk struct {
 	off    int64 // of no meaning in a file that is appended to
 	data   []byte
 	flying bool
-	given  bool // an error was told for it: it is not sent (again)
+	on     *session // on which it is flying
+	given  bool     // an error was told for it: it is not sent (again)
 }
 
 func (c *chunk) end() int64 { return c.off + int64(len(c.data)) }
@@ -172,7 +174,7 @@ func (s *Shared) send(f *sharedFile, c *chunk, h remoteHandle) {
 	if q.sentOn != h.conn {
 		q.sentOn, q.bytes = h.conn, 0
 	}
-	c.flying = true
+	c.flying, c.on = true, h.session
 	q.flying++
 	q.bytes += int64(len(c.data))
 	data := c.data // nothing is added to what is flying
@@ -355,16 +357,30 @@ func (s *Shared) resolveAppend(ctx context.Context, f *sharedFile, h remoteHandl
 // same to be believed after a loss.
 const appendSettle = 100 * time.Millisecond
 
-// owes reports whether something is queued that nobody was told has failed.
-func (q *writeQueue) owes() bool {
+// owed is how many bytes are queued of which nobody was told that they have failed.
+func (q *writeQueue) owed() (bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, c := range q.chunks {
 		if !c.given {
-			return true
+			bytes += int64(len(c.data))
 		}
 	}
-	return false
+	return bytes
+}
+
+// pending is what was written and the node has not acknowledged, of all files that are open.
+func (s *Shared) pending() Progress {
+	var p Progress
+	nodes := map[*node]struct{}{}
+	for _, f := range s.allFiles() {
+		if n := f.queue.owed(); n > 0 {
+			p.Bytes += n
+			nodes[f.node] = struct{}{}
+		}
+	}
+	p.Files = len(nodes)
+	return p
 }
 
 // settleFile waits until the node has what was written through f. Its error is that
@@ -383,11 +399,24 @@ func (s *Shared) settleFile(ctx context.Context, f *sharedFile) error {
 	idle := q.idle
 	q.changed.Broadcast()
 	q.mu.Unlock()
-	err := s.link.await(ctx, idle, s.link.silence)
+	err := s.link.await(ctx, idle, func() time.Duration { return cmp.Or(q.silence(), s.link.silence()) })
 	if errors.Is(err, context.DeadlineExceeded) {
 		q.giveUp()
 	}
 	return err
+}
+
+// silence is how long one of the sessions on which something is flying has owed the answer;
+// 0 if none does.
+func (q *writeQueue) silence() (longest time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, c := range q.chunks {
+		if c.flying {
+			longest = max(longest, c.on.silence())
+		}
+	}
+	return longest
 }
 
 // settle waits until the node has what was written to n through any handle, so that

@@ -36,6 +36,7 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 		r.Invalidate(0, -1) // what was fetched ahead is older than what the kernel knows
 		r.SetSize(size)
 	}
+	s.link.metrics.data.count(r.covers(off, min(int64(len(dest)), max(f.told.Load()-off, 1))))
 	return r.ReadAt(ctx, dest, off)
 }
 

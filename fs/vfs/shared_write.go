@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 
 	"bundlefs/internal/sftpwire"
@@ -77,7 +79,8 @@ func (s *Shared) settleOthers(ctx context.Context, f *sharedFile) error {
 	return nil
 }
 
-// takeRoom waits for room for written data, as long as the node gives signs of life.
+// takeRoom waits for room for written data, as long as a session that is to take some gives
+// signs of life.
 func (s *Shared) takeRoom(ctx context.Context, f *sharedFile, n int64) error {
 	if s.room.TryAcquire(n) {
 		return nil
@@ -89,7 +92,7 @@ func (s *Shared) takeRoom(ctx context.Context, f *sharedFile, n int64) error {
 		err = s.room.Acquire(wait, n)
 		close(done)
 	}()
-	waited := s.link.await(ctx, done, s.link.silence)
+	waited := s.link.await(ctx, done, s.link.sending)
 	cancel()
 	<-done
 	switch {
@@ -196,20 +199,12 @@ func (s *Shared) dropAhead(n *node) {
 // Sync implements [FileSystem]: it waits until the node has all that was written.
 // What could not be written is told by the files it was written to.
 func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error {
-	s.mu.Lock()
-	files := make([]*sharedFile, 0, len(s.files))
-	for _, f := range s.files {
-		files = append(files, f)
-	}
-	for f := range s.leaving {
-		files = append(files, f)
-	}
-	s.mu.Unlock()
+	files := s.allFiles()
 	for i, f := range files {
 		if progress != nil {
 			progress(Progress{Files: len(files) - i})
 		}
-		if !f.queue.owes() {
+		if f.queue.owed() == 0 {
 			continue
 		}
 		if err := s.settleFile(ctx, f); err != nil {
@@ -217,4 +212,12 @@ func (s *Shared) Sync(ctx context.Context, progress func(Progress)) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// allFiles are the files that are open, and those that are released and not yet closed.
+func (s *Shared) allFiles() []*sharedFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := slices.Collect(maps.Values(s.files))
+	return slices.AppendSeq(files, maps.Keys(s.leaving))
 }

@@ -8,11 +8,14 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Conn is an SSH connection: sessions of a subsystem are opened over it.
-// *remote.Client is one.
+// *remote.Client is one. One that has a method AliveLimit() time.Duration tells with it
+// how long the node may owe an answer until the connection counts as lost: 45 s by default,
+// 0 for ever.
 type Conn interface {
 	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
 	Done() <-chan struct{} // closed when the connection is lost
@@ -80,7 +83,10 @@ type transport struct {
 	lostAt  time.Time     // since when
 	waiting int           // who cannot go on without one
 	wanted  chan struct{} // is sent to when somebody waits, with room for one
+	hangs   int           // how often one after the other a server hung
+	hungAt  time.Time     // when one did the last time
 
+	vain    atomic.Int64 // who has left a question that is still being asked: see always
 	metrics metrics
 }
 
@@ -113,11 +119,9 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	t.metrics.connections.Add(1)
+	t.tasks.Go(func() { t.watch(c) })
 	t.tasks.Go(func() { c.learnLimits(t.ctx) })
-	for _, s := range c.sessions {
-		t.tasks.Go(func() { <-s.Done(); c.fail() })
-	}
-	for _, s := range c.senders {
+	for s := range c.all() {
 		t.tasks.Go(func() { <-s.Done(); c.fail() })
 	}
 	return c, nil

@@ -48,11 +48,11 @@ func (l linked) file(t *testing.T) vfs.Handle {
 // goesOn proves that the file system works, without any help.
 func (l linked) goesOn(t *testing.T) {
 	t.Helper()
-	if _, err := l.Getattr(t.Context(), vfs.RootIno, 0); err != nil {
-		t.Fatalf("question after the loss: %v", err)
-	}
 	if _, err := l.Mkdir(t.Context(), vfs.RootIno, "after", 0o755); err != nil {
 		t.Fatalf("change after the loss: %v", err)
+	}
+	if _, err := l.Lookup(t.Context(), vfs.RootIno, "after"); err != nil {
+		t.Fatalf("question after the loss: %v", err)
 	}
 	if st := l.Status(); !st.Connected || st.LinkError != "" {
 		t.Errorf("status %+v", st)
@@ -98,7 +98,7 @@ func TestNodeKilled(t *testing.T) {
 	eventually(t, "the loss is noticed", func() bool { return !l.Status().Connected })
 	answer := make(chan error, 1)
 	go func() { // waits until the node is back
-		_, err := l.Getattr(context.Background(), vfs.RootIno, 0)
+		_, err := l.Lookup(context.Background(), vfs.RootIno, "f")
 		answer <- err
 	}()
 	l.node.Restart()
@@ -114,10 +114,14 @@ func TestNodeKilled(t *testing.T) {
 func TestLossUnderRequests(t *testing.T) {
 	l := newLinked(t, vfs.SharedOptions{})
 	h := l.file(t)
+	f, err := l.Lookup(t.Context(), vfs.RootIno, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.link.Pause()
 	asked, changed, read := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := l.Getattr(context.Background(), vfs.RootIno, 0)
+		_, err := l.Getattr(context.Background(), f.Attr.Ino, h)
 		asked <- err
 	}()
 	go func() {
@@ -151,7 +155,7 @@ func TestTimeout(t *testing.T) {
 	h := l.file(t)
 	l.link.Drop()
 	for name, request := range map[string]func() error{
-		"stat":  func() error { _, err := l.Getattr(t.Context(), vfs.RootIno, 0); return err },
+		"stat":  func() error { _, err := l.Lookup(t.Context(), vfs.RootIno, "g"); return err },
 		"mkdir": func() error { _, err := l.Mkdir(t.Context(), vfs.RootIno, "d", 0o755); return err },
 		"read":  func() error { _, err := l.Read(t.Context(), h, make([]byte, 10), 0); return err },
 		"write": func() error { return l.write(h, "x", 0) },
@@ -165,7 +169,7 @@ func TestTimeout(t *testing.T) {
 	l.link.Refuse()
 	l.link.Reset()
 	eventually(t, "the loss is noticed", func() bool { return !l.Status().Connected })
-	_, err := l.Getattr(t.Context(), vfs.RootIno, 0)
+	_, err := l.Lookup(t.Context(), vfs.RootIno, "g")
 	if vfs.Errno(err) != syscall.ETIMEDOUT {
 		t.Errorf("stat without a connection: %v, want ETIMEDOUT", err)
 	}
@@ -174,9 +178,51 @@ func TestTimeout(t *testing.T) {
 	}
 	l.link.Heal()
 	eventually(t, "it is connected again", func() bool { return l.Status().Connected })
-	if _, err := l.Getattr(t.Context(), vfs.RootIno, 0); err != nil {
+	if _, err := l.Lookup(t.Context(), vfs.RootIno, "g"); vfs.Errno(err) != syscall.ENOENT {
 		t.Error(err)
 	}
+}
+
+// What umount(8) and fusermount3(1) ask is answered without the node: with what was last
+// known, and anew when the node is back.
+func TestRootWhileSilent(t *testing.T) {
+	l := newLinked(t, vfs.SharedOptions{Timeout: -1, Cache: vfs.CacheOptions{Off: true}})
+	chmod := func(mode uint32) {
+		t.Helper()
+		if _, err := l.Setattr(t.Context(), vfs.RootIno, 0, vfs.SetAttr{Mode: &mode}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	isNow := func(mode uint32) {
+		t.Helper()
+		if e, err := l.Getattr(context.Background(), vfs.RootIno, 0); err != nil || e.Attr.Mode != vfs.TypeDir|mode {
+			t.Errorf("the root has mode %o, %v, want %o", e.Attr.Mode, err, mode)
+		}
+	}
+	chmod(0o711)
+	figures, err := l.Statfs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []func(){l.link.Drop, func() { l.link.Refuse(); l.link.Reset() }} {
+		cut()
+		for range 3 {
+			isNow(0o711)
+			if now, err := l.Statfs(context.Background()); err != nil || now.Blocks != figures.Blocks || now.FragmentSize != figures.FragmentSize {
+				t.Errorf("the figures of the file system were %+v and are %+v, %v", figures, now, err)
+			}
+		}
+		l.link.Heal()
+		eventually(t, "the questions are answered", func() bool { return l.Status().Connected && vfs.Inflight(l.Shared) == 0 })
+	}
+	if err := os.Chmod(l.node.Home, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node is asked again", func() bool {
+		e, err := l.Getattr(t.Context(), vfs.RootIno, 0)
+		return err == nil && e.Attr.Mode == vfs.TypeDir|0o750
+	})
+	chmod(0o755)
 }
 
 // A link that is slow but moves is waited for, however long a request takes: this
@@ -247,7 +293,7 @@ func TestCloseDuringOutage(t *testing.T) {
 			cut(link)
 			failed := make(chan error, 1)
 			go func() {
-				_, err := s.Getattr(context.Background(), vfs.RootIno, 0)
+				_, err := s.Lookup(context.Background(), vfs.RootIno, "f")
 				failed <- err
 			}()
 			if err := s.Close(); err != nil {

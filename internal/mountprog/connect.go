@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"bundlefs/fs"
 	"bundlefs/internal/remote"
@@ -64,7 +65,7 @@ func (m *mountConfig) dialer(prompts *memory, log *slog.Logger) (func(ctx contex
 var errInputEnded = errors.New("standard input has ended, and with it the server")
 
 func dialTransport(ctx context.Context, m *mountConfig, open transport.Opener) (fs.Conn, error) {
-	c, err := transport.Dial(ctx, transport.Options{Open: open, Streams: m.sessions})
+	c, err := transport.Dial(ctx, transport.Options{Open: open, Streams: m.sessions, AliveLimit: m.aliveLimit()})
 	if err == nil {
 		return c, nil
 	}
@@ -108,6 +109,25 @@ func (m *mountConfig) sshArgs() []string {
 		return append(argv, m.sftpServer)
 	}
 	return append(argv, "-s", m.sftpServer)
+}
+
+// aliveLimit is how long the server may be silent, where package remote does not connect:
+// what the words of ssh_config say that are given, or else the OpenSSH client is given.
+func (m *mountConfig) aliveLimit() time.Duration {
+	given := map[string]string{}
+	for _, o := range slices.Backward(slices.Concat(m.sshOptions, sshAlive)) { // the first counts
+		given[o[0]] = o[1]
+	}
+	every := given["ServerAliveInterval"]
+	if _, err := strconv.Atoi(every); err == nil {
+		every += "s"
+	}
+	interval, err := time.ParseDuration(every)
+	count, cerr := strconv.Atoi(given["ServerAliveCountMax"])
+	if err != nil || cerr != nil {
+		return 45 * time.Second
+	}
+	return interval * time.Duration(count)
 }
 
 // chosenServer is a connection on which another SFTP server is used than the subsystem sftp.

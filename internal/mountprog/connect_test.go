@@ -1,11 +1,19 @@
 package mountprog
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/proc"
 )
 
 // server writes a program that is an SFTP server, whatever its arguments, and keeps them.
@@ -61,8 +69,25 @@ func TestSSHCommand(t *testing.T) {
 	b.fails("exit status 3", "try it by hand", "bundlefs", "h:", b.mountpoint, "-o", "ssh_command=sh -c 'exit 3'")
 }
 
-// TestPassive: the server is at standard input and output, and when it ends the mount does.
+// TestPassive: the server is at standard input and output, and when it ends, or hangs, the
+// mount ends.
 func TestPassive(t *testing.T) {
+	t.Run("ends", func(t *testing.T) {
+		testPassive(t, func(server *exec.Cmd) {
+			if err := server.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("hangs", func(t *testing.T) {
+		testPassive(t, func(server *exec.Cmd) {
+			p, _ := proc.Read(server.Process.Pid)
+			hanging(t, p)
+		})
+	})
+}
+
+func testPassive(t *testing.T, end func(server *exec.Cmd)) {
 	b := newUser(t, os.Getuid())
 	program, _ := b.server()
 	server := exec.Command(program)
@@ -80,7 +105,7 @@ func TestPassive(t *testing.T) {
 	}
 	in.Close()
 	out.Close()
-	mount := b.command("bundlefs", ":"+b.dir, b.mountpoint, "-o", "passive")
+	mount := b.command("bundlefs", ":"+b.dir, b.mountpoint, "-o", "passive,timeout=2"+quickly)
 	mount.Stdin, mount.Stdout = fromServer, toServer
 	if err := mount.Start(); err != nil {
 		t.Fatal(err)
@@ -89,14 +114,117 @@ func TestPassive(t *testing.T) {
 	toServer.Close()
 	b.mounted()
 	b.must("sh", "-c", `test -e "$1/ssh"`, "sh", b.mountpoint)
-	if err := server.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	end(server)
+	b.run("ls", b.mountpoint) // asks the server
 	if err := mount.Wait(); err != nil {
 		t.Error(err)
 	}
+	server.Process.Signal(unix.SIGCONT)
 	server.Wait()
 	b.clean()
+}
+
+// hanging stops an SFTP server, until the end of the test at the latest.
+func hanging(t *testing.T, p proc.Process) {
+	t.Helper()
+	t.Cleanup(func() { p.Signal(unix.SIGCONT) })
+	p.Signal(unix.SIGSTOP)
+	await(t, "the server stops", func() bool { now, ok := proc.Read(p.PID); return !ok || now.State == 'T' })
+}
+
+// quickly are options with which a server that does not answer soon counts as lost.
+const quickly = ",ServerAliveInterval=1,ServerAliveCountMax=1"
+
+// TestHungServer has the server hang behind the transports that are no SSH of ours: the
+// connection is made again, and nothing is lost.
+func TestHungServer(t *testing.T) {
+	t.Run("ssh_command", func(t *testing.T) {
+		b := newUser(t, os.Getuid())
+		program, _ := b.server()
+		b.must("bundlefs", "h:"+b.dir, b.mountpoint, "-o", "timeout=0,ssh_command="+program+quickly)
+		pid := b.status().PID
+		servers := proc.Below(pid)
+		if len(servers) != 1 {
+			t.Fatalf("%d servers", len(servers))
+		}
+		hanging(t, servers[0])
+		b.hungAndBack(pid)
+	})
+	t.Run("directport", func(t *testing.T) {
+		b := newUser(t, os.Getuid())
+		program, _ := b.server()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan *exec.Cmd, 10)
+		var serving sync.WaitGroup
+		t.Cleanup(func() { l.Close(); serving.Wait() }) // after hanging lets it go on
+		serving.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				f, err := c.(*net.TCPConn).File()
+				c.Close()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				server := exec.Command(program)
+				server.Stdin, server.Stdout = f, f
+				err = server.Start()
+				f.Close()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				started <- server
+				serving.Go(func() { server.Wait() })
+			}
+		})
+		b.must("bundlefs", "127.0.0.1:"+b.dir, b.mountpoint, "-o", fmt.Sprint("timeout=0,directport=", l.Addr().(*net.TCPAddr).Port, quickly))
+		server, _ := proc.Read((<-started).Process.Pid)
+		hanging(t, server)
+		b.hungAndBack(b.status().PID)
+		server.Signal(unix.SIGCONT)
+	})
+}
+
+// hungAndBack writes a file while the server hangs, and unmounts.
+func (b *bench) hungAndBack(pid int) {
+	b.t.Helper()
+	b.must("sh", "-c", `echo written >"$1/f"`, "sh", b.mountpoint)
+	if got, err := os.ReadFile(filepath.Join(b.dir, "f")); err != nil || string(got) != "written\n" {
+		b.t.Errorf("the server has %q, %v", got, err)
+	}
+	if n := b.status().Traffic.Connections; n < 2 {
+		b.t.Errorf("%d connections", n)
+	}
+	b.must("bundlefs", "unmount", b.mountpoint)
+	b.gone(pid)
+}
+
+// TestMountInsideItself mounts a folder that has the mount point in it, through one server:
+// to list it, the server asks this mount, which asks the server. Nothing waits for ever.
+func TestMountInsideItself(t *testing.T) {
+	b := newUser(t, os.Getuid())
+	program, _ := b.server()
+	b.must("bundlefs", "h:"+b.dir, b.mountpoint, "-o", "timeout=2,attr_timeout=0,dcache_timeout=0,ssh_command="+program)
+	pid := b.status().PID
+	for _, what := range [][]string{{"ls", "-l", "."}, {"stat", "m"}, {"ls", "-l", "m"}, {"cat", "ssh"}} {
+		start := time.Now()
+		cmd := b.command(what[0], what[1:]...)
+		cmd.Dir = b.mountpoint
+		out, err := cmd.CombinedOutput()
+		t.Logf("%v: %v after %v: %s", what, err, time.Since(start).Round(time.Millisecond), out)
+		if err != nil && what[len(what)-1] != "m" {
+			t.Errorf("%v: %v %s", what, err, out)
+		}
+	}
+	b.must("fusermount3", "-u", b.mountpoint)
+	b.gone(pid)
 }
 
 // TestMountHelper: mount(8) mounts, in a namespace where it finds the helper in /sbin. Who is not

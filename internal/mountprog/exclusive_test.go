@@ -120,6 +120,29 @@ func TestKilledExclusive(t *testing.T) {
 	})
 }
 
+// TestMountWhileSending unmounts while the link is cut and something is pending: who mounts
+// again is told what the former mount is at, and can when that has sent it.
+func TestMountWhileSending(t *testing.T) {
+	b, l, bundle := newExclusiveBench(t, os.Getuid())
+	b.must("bundlefs", b.exclusive(l, "ours")...)
+	pid := b.status().PID
+	b.cut(l)
+	b.must("sh", "-c", `echo 12345 >"$1/f"`, "sh", b.mountpoint)
+	b.must("fusermount3", "-u", b.mountpoint)
+	await(t, "it is unmounted", func() bool { return b.find() == nil })
+	if out := b.must("bundlefs", "status", b.mountpoint); !strings.Contains(out, "unmounted") {
+		t.Errorf("status: %s", out)
+	}
+	b.fails(fmt.Sprintf("its process %d is still sending 1 files, 6 bytes", pid), "wait until it ends", "bundlefs", b.exclusive(l, "ours")...)
+	l.Heal()
+	b.gone(pid)
+	b.must("bundlefs", b.exclusive(l, "ours")...)
+	b.same(bundle)
+	pid = b.status().PID
+	b.must("bundlefs", "unmount", b.mountpoint)
+	b.gone(pid)
+}
+
 // TestSecondMount has two mounts of one bundle, and one with a wrong token.
 func TestSecondMount(t *testing.T) {
 	b, l, _ := newExclusiveBench(t, os.Getuid())

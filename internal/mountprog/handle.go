@@ -20,6 +20,7 @@ type report struct {
 	Source     string `json:"source"`
 	PID        int    `json:"pid"`
 	Version    string `json:"version"`
+	Unmounted  bool   `json:"unmounted,omitempty"` // nothing but sending is left of it
 	fs.Status
 	Operations []fs.Operation `json:"operations,omitempty"`
 }
@@ -62,7 +63,7 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		if how.Ping {
 			s.ping(ctx, server)
 		}
-		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), server.Status(), server.Operations()}, nil
+		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), ended(server), server.Status(), server.Operations()}, nil
 	case "sync":
 		return struct{}{}, barrier(server.Sync)
 	case "unmount":

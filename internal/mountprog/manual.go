@@ -37,8 +37,9 @@ In *shared mode*, the default, others may write in the folder at the same time: 
 looked at anew when it is opened, and **close**(2) returns when what was written is on the other machine. In *exclusive mode* (**-o**
 **exclusive**) the mount is the only writer: nothing is asked twice and changes are sent behind.
 
-When the link is lost it is made again, and open files go on working. Requests wait for it as long as **-o** **timeout** says. The mount does not
-end for it; **umount**(8) and **fusermount3 -u** always end it. While it is mounted, nothing can be written into the folder underneath.
+When the link is lost it is made again, and open files go on working. Requests wait for it as long as **-o** **timeout** says. A server that owes
+an answer for **ServerAliveInterval** times **ServerAliveCountMax** seconds (45), whatever its sshd says, counts as lost, too (an fsync may take
+ten times as long). The mount does not end for it, unless with **passive**, where there is no way back; **umount**(8) and **fusermount3 -u** always end it. While it is mounted, nothing can be written into the folder underneath.
 
 The key of the host is always checked. An unknown one is asked about on the terminal, or by the program of **SSH_ASKPASS** as ssh(1) has
 it, and refused where nobody can be asked.

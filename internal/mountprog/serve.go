@@ -61,7 +61,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 	s := &serving{cfg: m, log: log, say: say, finished: make(chan struct{})}
 	// Taken first: of two bundlefs for one folder, the second stops here.
 	if s.ctl, err = control.Listen(m.mountpoint, s); errors.Is(err, control.ErrMounted) {
-		return fail("bundlefs status "+m.mountpoint+" tells about it, bundlefs unmount "+m.mountpoint+" ends it", "%w by bundlefs", err)
+		return taken(ctx, m.mountpoint, err)
 	} else if err != nil {
 		return err
 	}
@@ -80,6 +80,25 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		}
 	}
 	return s.run(ctx, signals)
+}
+
+// takenTime is how long the other process is waited for.
+const takenTime = 5 * time.Second
+
+// taken is the error where another process has the control socket of a mount point.
+func taken(ctx context.Context, mountpoint string, err error) error {
+	at := remote.Quote(mountpoint)
+	ctx, cancel := context.WithTimeout(ctx, takenTime)
+	defer cancel()
+	if c, err := control.Dial(ctx, mountpoint); err == nil {
+		defer c.Close()
+		var r report
+		if err := c.Call(ctx, "status", map[string]bool{"ping": false}, &r, nil); err == nil && r.Unmounted {
+			return fail(fmt.Sprintf("wait until it ends, within %v: what it cannot send is kept, if the mount was exclusive, and sent by the next mount; bundlefs status %s tells how far it is", signalBarrier, at),
+				"%s: the former mount was unmounted, and its process %d is still sending %s to the node", mountpoint, r.PID, amount(r.Pending))
+		}
+	}
+	return fail("bundlefs status "+at+" tells about it, bundlefs unmount "+at+" ends it", "%w by bundlefs", err)
 }
 
 // mount connects, mounts, and closes the folder underneath. A signal ends it.

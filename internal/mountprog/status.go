@@ -48,8 +48,9 @@ func printStatus(w io.Writer, raw json.RawMessage) error {
 			line(c.name, "%d of %d answered from the cache (%d %%)", c.Hits.Hits, n, 100*c.Hits.Hits/n)
 		}
 	}
-	if r.Mode == "exclusive" {
-		line("pending", "%d files, %s", r.Pending.Files, size(r.Pending.Bytes))
+	line("pending", "%s", amount(r.Pending))
+	if r.Unmounted {
+		line("unmounted", "it ends when what is pending was sent, or cannot be")
 	}
 	for _, refused := range r.Refused {
 		text, err := json.Marshal(refused)
@@ -92,6 +93,9 @@ func short(d time.Duration) time.Duration {
 	}
 	return d.Round(time.Microsecond)
 }
+
+// amount is what is pending, for people.
+func amount(p fs.Progress) string { return fmt.Sprintf("%d files, %s", p.Files, size(p.Bytes)) }
 
 // size is a number of bytes for people.
 func size(n int64) string {

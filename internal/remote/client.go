@@ -103,6 +103,10 @@ func (c *Client) keepalive() {
 	}
 }
 
+// AliveLimit is how long the node may be silent until the connection counts as lost:
+// ServerAliveInterval times ServerAliveCountMax; 0: for ever.
+func (c *Client) AliveLimit() time.Duration { return c.s.alive * time.Duration(c.s.aliveMax) }
+
 // Done is closed when the connection has ended, by Close or by itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 

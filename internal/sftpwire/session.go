@@ -2,12 +2,14 @@ package sftpwire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // ErrClosed is the cause of requests that were under way when the session ended.
@@ -22,9 +24,10 @@ type Session struct {
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond // on mu: queue or err has changed
 	lastID  uint32
-	pending map[uint32]chan reply
-	queue   []byte // packets to be written
-	err     error  // why the session ended
+	pending map[uint32]request
+	settled time.Time // when the request was sent that was answered and sent last
+	queue   []byte    // packets to be written
+	err     error     // why the session ended
 
 	done  chan struct{}  // closed when err is set
 	tasks sync.WaitGroup // the reader and the writer
@@ -32,6 +35,13 @@ type Session struct {
 
 // maxQueue is how much may wait to be written before those who send wait too.
 const maxQueue = 1 << 20
+
+// request is one that is not answered yet.
+type request struct {
+	reply chan reply // has room for the one reply
+	sent  time.Time
+	slow  bool // it takes as long as the server's disk: fsync
+}
 
 type reply struct {
 	typ  byte
@@ -44,7 +54,7 @@ type reply struct {
 func New(ctx context.Context, ch io.ReadWriteCloser) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { ch.Close() })
 	defer stop()
-	s := &Session{ch: ch, pending: map[uint32]chan reply{}, done: make(chan struct{})}
+	s := &Session{ch: ch, pending: map[uint32]request{}, done: make(chan struct{})}
 	s.changed = sync.NewCond(&s.mu)
 	r := bufio.NewReaderSize(ch, 64<<10)
 	err := s.greet(r)
@@ -120,9 +130,9 @@ func (s *Session) end(cause error) error {
 		s.err = fmt.Errorf("%w: %v", ErrClosed, cause)
 		close(s.done)
 	}
-	for id, c := range s.pending {
+	for id, r := range s.pending {
 		delete(s.pending, id)
-		c <- reply{err: s.err}
+		r.reply <- reply{err: s.err}
 	}
 	s.queue = nil
 	s.changed.Broadcast()
@@ -163,8 +173,8 @@ func (s *Session) write() {
 	}
 }
 
-func (s *Session) readOne(r io.Reader) error {
-	typ, body, err := readPacket(r)
+func (s *Session) readOne(in io.Reader) error {
+	typ, body, err := readPacket(in)
 	if err != nil {
 		return err
 	}
@@ -174,12 +184,15 @@ func (s *Session) readOne(r io.Reader) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.pending[id]
+	r, ok := s.pending[id]
 	if !ok {
 		return fmt.Errorf("reply to request %d, which was not sent", id)
 	}
 	delete(s.pending, id)
-	c <- reply{typ: typ, body: body} // has room for the one reply
+	if r.sent.After(s.settled) {
+		s.settled = r.sent
+	}
+	r.reply <- reply{typ: typ, body: body}
 	return nil
 }
 
@@ -198,10 +211,10 @@ func (s *Session) send(typ byte, body, data []byte) <-chan reply {
 		return c
 	}
 	s.lastID++
-	for s.pending[s.lastID] != nil { // after 2³² requests
+	for s.pending[s.lastID].reply != nil { // after 2³² requests
 		s.lastID++
 	}
-	s.pending[s.lastID] = c
+	s.pending[s.lastID] = request{c, time.Now(), typ == typeExtended && bytes.HasPrefix(body, extFsync)}
 	s.queue = binary.BigEndian.AppendUint32(s.queue, uint32(5+len(body)+len(data)))
 	s.queue = append(s.queue, typ)
 	s.queue = binary.BigEndian.AppendUint32(s.queue, s.lastID)
@@ -210,6 +223,29 @@ func (s *Session) send(typ byte, body, data []byte) <-chan reply {
 	s.changed.Broadcast()
 	return c
 }
+
+// Oldest is when the oldest of the requests was sent that are not answered, zero if there
+// are none, and whether it is one that may take as long as the server's disk.
+func (s *Session) Oldest() (sent time.Time, slow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.pending {
+		if sent.IsZero() || r.sent.Before(sent) {
+			sent, slow = r.sent, r.slow
+		}
+	}
+	return sent, slow
+}
+
+// Settled is when the request was sent that was sent last of those that are answered:
+// what was sent before has arrived. It is zero when there was none.
+func (s *Session) Settled() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settled
+}
+
+var extFsync = appendString(nil, ExtFsync)
 
 // wait waits for a reply or the end of ctx.
 func wait(ctx context.Context, c <-chan reply) (reply, error) {

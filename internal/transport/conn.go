@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // Opener opens a stream to an SFTP server. Closing the stream ends what is at the other end of
@@ -18,6 +19,8 @@ type Options struct {
 	Open Opener
 	// Streams is how many to use side by side when there are as many sessions; 0 means 1.
 	Streams int
+	// AliveLimit is what Conn.AliveLimit returns.
+	AliveLimit time.Duration
 }
 
 // errClosed is the error after Close.
@@ -99,6 +102,10 @@ func (c *Conn) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteClos
 	}
 	return best.open()
 }
+
+// AliveLimit is how long the server may owe an answer until the connection counts as lost;
+// 0: for ever.
+func (c *Conn) AliveLimit() time.Duration { return c.o.AliveLimit }
 
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
