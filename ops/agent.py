@@ -11,7 +11,9 @@ To the agent, a request, of which one runs at a time:
     {"op": "ping"}        tells that conc is still there
     {"op": "note", "audit": {...}, "status": "OK"}    a step that conc did without the agent
 
-A request that is a step has an "audit", what agent_audit.py puts down with its status.
+A request that is a step has an "audit", what agent_audit.py puts down with its status. One
+with a "token" is begun only if that is in the owner record of the bundle; else its end is
+BLOCKED, with "lost": true.
 
 From the agent, any number of these, and then one with a status:
 
@@ -127,6 +129,21 @@ class Task:
             raise Halt("TIMED OUT", "not done in %g s" % self.request["timeout"])
         if self.stopped is not None:
             raise Halt("STOPPED", "interrupted")
+
+    def prove(self):
+        """Raises Halt unless the lock is that of the request, if it has one."""
+        token, why = self.request.pop("token", None), ""
+        if token is None:
+            return
+        try:
+            with open(os.path.join(self.path("bundle"), OWNER_RECORD), encoding="utf-8") as f:
+                if json.load(f)["token"] == token:
+                    return
+        except (OSError, ValueError, LookupError, TypeError) as err:
+            why = ": %s" % err
+        halt = Halt("BLOCKED", "lock lost" + why, "look who has it with conc status")
+        halt.end["lost"] = True
+        raise halt
 
     def path(self, key):
         return os.path.join(self.home, self.request[key])
@@ -314,6 +331,7 @@ def perform(task):
     """Does a request; gives its last frame, whatever happens."""
     try:
         task.check()
+        task.prove()
         return STEPS[task.request["op"]](task)
     except Halt as halt:
         return halt.end
