@@ -11,9 +11,10 @@ To the agent, a request, of which one runs at a time:
     {"op": "ping"}        tells that conc is still there
     {"op": "note", "audit": {...}, "status": "OK"}    a step that conc did without the agent
 
-A request that is a step has an "audit", what agent_audit.py puts down with its status. One
-with a "token" is begun only if that is in the owner record of the bundle; else its end is
-BLOCKED, with "lost": true.
+A request that is a step has an "audit", what agent_audit.py puts down with its
+status. One with a "token" is begun only if that is in the owner record of the
+bundle; else its end is BLOCKED, with "lost": true. After one with "last": true
+the agent ends by itself.
 
 From the agent, any number of these, and then one with a status:
 
@@ -306,6 +307,8 @@ class Agent:
                     timer.cancel()
                 task.note(end["status"])
                 task.send(**end)
+                if task.request.get("last"):
+                    os._exit(0)
             except OSError:  # nobody hears us any more
                 self.leave(1)
 

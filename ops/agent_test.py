@@ -221,6 +221,11 @@ class Run(AgentCase):
                 self.assertNotIn("ours", end["message"])
         self.assertEqual(read(os.path.join(self.bundle, "begun")), "x\n")
 
+    def test_last(self):
+        self.assertEqual(self.run_command(":", last=True)[1]["status"], "OK")
+        self.assertIsNone(self.agent.receive())
+        self.assertEqual(self.agent.process.wait(timeout=20), 0)  # while its input is still open
+
     def test_no_bundle(self):
         _, end = self.agent.call("run", bundle="other", command="true", venv="")
         self.assertEqual(end["status"], "BLOCKED")

@@ -77,6 +77,7 @@ type work struct {
 	agent *agent // nil until a step needs it
 	early *early // nil when none is being started
 
+	last    *Step  // after which the agent is not needed any more
 	audited bool   // the agent puts the step down that runs
 	notes   []byte // frames for the agent, which does not run yet
 }
@@ -108,6 +109,9 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 		}
 	}
 	last := Result{Message: "no steps", ExitCode: -1}
+	if len(chosen) > 0 {
+		w.last = &chosen[len(chosen)-1]
+	}
 	for i := range chosen {
 		s := &chosen[i]
 		choice := Go
@@ -299,6 +303,9 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 		request["audit"], w.audited = w.audit(t.step), true
 		if t.token != "" {
 			request["token"] = t.token
+		}
+		if t.step == w.last {
+			request["last"] = true // it ends by itself: nobody waits for the node once more
 		}
 	}
 	if t.step.Timeout > 0 {
