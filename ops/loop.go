@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/nearest"
 	"bundlefs/internal/remote"
@@ -183,6 +184,9 @@ func (w *work) visit(ctx context.Context, s *Step) Result {
 		r.Message = fmt.Sprintf("not done in %s", s.Timeout)
 	}
 	r.Command = Explain(*s, *w.env)
+	if errors.Is(r.Err, bundle.ErrNotOurs) {
+		r.Command = "# the lock is lost: the bundle may be another's"
+	}
 	if r.Next = w.next(s, r); r.Next != "" {
 		r.Resume = w.resume(r.Next)
 	}
@@ -321,6 +325,9 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 		}
 	}
 	r := Result{Status: *f.Status, Message: visible(f.Message), Hint: visible(f.Hint), ExitCode: -1}
+	if f.Lost {
+		r.Err = bundle.ErrNotOurs
+	}
 	if f.Code != nil {
 		r.ExitCode = *f.Code
 	}
