@@ -50,6 +50,7 @@ OWNER_RECORD = ".conc-owner.json"
 SHOWN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR,
          errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)  # the state of the node, not of the agent
 UNFINISHED = ".conc-unfinished"  # in a venv that is being made
+UNPACKED = ".conc-pip"  # in the bundle while pip runs: the pip wheel, unpacked
 
 STEPS = {}  # op: function of a Task that gives the last frame, or raises
 

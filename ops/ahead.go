@@ -45,9 +45,9 @@ func (e *early) take(ctx context.Context) *agent {
 	select {
 	case <-e.done:
 	case <-ctx.Done(): // no more of it is waited for
-		e.cancel()
-		<-e.done
 	}
+	e.cancel()
+	<-e.done
 	a := e.agent
 	e.agent = nil
 	if a != nil && a.reason() != nil {

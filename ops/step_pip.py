@@ -12,7 +12,6 @@ import agent
 
 
 MAX_HELD = 256 << 10  # characters of pip's output that are kept for when it fails
-UNPACKED = ".conc-pip"  # in the bundle while pip runs: the pip wheel, unpacked
 
 
 class Held:
@@ -110,7 +109,7 @@ def install(task):
             halt.end["hint"] = pip_hint(kept["text"])
         raise
     finally:
-        shutil.rmtree(os.path.join(bundle, UNPACKED), ignore_errors=True)
+        shutil.rmtree(os.path.join(bundle, agent.UNPACKED), ignore_errors=True)
     end["message"] = summary(kept["installed"])
     return end
 
@@ -215,7 +214,7 @@ def unpacked(task, bundle, wheel):
     Python takes a quarter less time to run it from there than out of the wheel. Its metadata stay
     in the wheel, so that it is not taken for one that is installed.
     """
-    folder = os.path.join(bundle, UNPACKED)
+    folder = os.path.join(bundle, agent.UNPACKED)
     shutil.rmtree(folder, ignore_errors=True)  # what was killed has left it
     try:
         with zipfile.ZipFile(os.path.join(bundle, wheel)) as archive:
@@ -224,8 +223,9 @@ def unpacked(task, bundle, wheel):
                 if info.filename.startswith("pip/"):
                     archive.extract(info, os.path.join(folder, wheel))
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        shutil.rmtree(folder, ignore_errors=True)  # it may have filled the disk
         return ""  # pip, out of the wheel, says what is wrong with it, if anything is
-    return os.path.join(".", UNPACKED, wheel)
+    return os.path.join(".", agent.UNPACKED, wheel)
 
 
 def find_pip(task, bundle, python, env):

@@ -295,7 +295,7 @@ class PipForThisPython(AgentCase):
     def test_runs_unpacked(self):
         self.pip("9.0", "", "import os, sys\nprint(os.path.abspath(sys.argv[0]), sys.dont_write_bytecode)\n"
                  "print(sorted(os.listdir(os.path.dirname(os.path.abspath(sys.argv[0])))))\nsys.exit('ERROR: shown')\n")
-        folder = os.path.join(self.bundle, step_pip.UNPACKED)
+        folder = os.path.join(self.bundle, agent.UNPACKED)
         os.makedirs(os.path.join(folder, "old"))  # what an agent that was killed has left
         lines, end = self.run_pip()
         self.assertEqual(end["message"], "pip: shown")
@@ -306,7 +306,7 @@ class PipForThisPython(AgentCase):
 
     def test_cannot_be_unpacked(self):
         self.pip("9.0", "", "import sys; sys.exit('ERROR: out of ' + sys.argv[0])")
-        with open(os.path.join(self.bundle, step_pip.UNPACKED), "w"):  # a file in its place
+        with open(os.path.join(self.bundle, agent.UNPACKED), "w"):  # a file in its place
             pass
         self.assertEqual(self.run_pip()[1]["message"], "pip: out of ./pip-9.0-py3-none-any.whl/pip")
 
