@@ -49,7 +49,17 @@ func (b *Bundle) Sync(ctx context.Context, progress func(Progress)) error {
 	if err != nil {
 		return err
 	}
-	return b.barrier(ctx, st, "sync", "", progress)
+	return b.barrier(ctx, st, "sync", nil, "", progress)
+}
+
+// Send is Sync for who has the lock proved on the node itself: where nothing was
+// written, the node is not asked for anything.
+func (b *Bundle) Send(ctx context.Context, progress func(Progress)) error {
+	st, err := b.open()
+	if err != nil {
+		return err
+	}
+	return b.barrier(ctx, st, "sync", map[string]bool{"lease": false}, "", progress)
 }
 
 // Drop makes the mount forget what it knows of the node's content, so that
@@ -85,7 +95,7 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 	}
 	var given []Refused
 	for vain := 0; ; {
-		err := b.barrier(ctx, st, "sync", "", nil)
+		err := b.barrier(ctx, st, "sync", nil, "", nil)
 		var refused *RefusedError
 		if !errors.As(err, &refused) {
 			return given, err
@@ -108,9 +118,9 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 	}
 }
 
-// barrier asks the mount for op, which has a barrier in it. before says what is
+// barrier asks the mount for op, with its args, which has a barrier in it. before says what is
 // not done when the node refuses something; "" if the barrier is all there is.
-func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, progress func(Progress)) error {
+func (b *Bundle) barrier(ctx context.Context, st *State, op string, args any, before string, progress func(Progress)) error {
 	// Who mended the cause of a refusal need not say so. A mount without
 	// refusals has nothing to be tried again; one that is dead tells below.
 	request(ctx, b.place(st), "retry", nil, nil, nil)
@@ -124,7 +134,7 @@ func (b *Bundle) barrier(ctx context.Context, st *State, op, before string, prog
 		defer close(ended)
 		b.watch(watched, b.place(st), cancel)
 	}()
-	err := request(watched, b.place(st), op, nil, nil, func(raw json.RawMessage) {
+	err := request(watched, b.place(st), op, args, nil, func(raw json.RawMessage) {
 		var p Progress
 		if progress != nil && json.Unmarshal(raw, &p) == nil {
 			progress(p)

@@ -262,7 +262,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	case !lives:
 		err = b.detach(&st)
 	case barrier:
-		err = b.barrier(ctx, &st, "unmount", "unmounted", b.cfg.Progress)
+		err = b.barrier(ctx, &st, "unmount", nil, "unmounted", b.cfg.Progress)
 	default:
 		err = b.unmountNow(ctx, &st)
 	}

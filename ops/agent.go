@@ -77,7 +77,9 @@ func startAgent(ctx context.Context, client *remote.Client, python string, notes
 	}
 	stdin, in := io.Pipe()
 	out, stdout := io.Pipe()
+	stop := context.AfterFunc(ctx, cancel) // until it runs: then a step that is stopped has its own way
 	process, err := client.Start(life, command, stdin, stdout, &a.stderr)
+	stop()
 	if err != nil {
 		cancel()
 		stdin.Close()

@@ -11,7 +11,10 @@ To the agent, a request, of which one runs at a time:
     {"op": "ping"}        tells that conc is still there
     {"op": "note", "audit": {...}, "status": "OK"}    a step that conc did without the agent
 
-A request that is a step has an "audit", what agent_audit.py puts down with its status.
+A request that is a step has an "audit", what agent_audit.py puts down with its
+status. One with a "token" is begun only if that is in the owner record of the
+bundle; else its end is BLOCKED, with "lost": true. After one with "last": true
+the agent ends by itself.
 
 From the agent, any number of these, and then one with a status:
 
@@ -47,6 +50,7 @@ OWNER_RECORD = ".conc-owner.json"
 SHOWN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR,
          errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)  # the state of the node, not of the agent
 UNFINISHED = ".conc-unfinished"  # in a venv that is being made
+UNPACKED = ".conc-pip"  # in the bundle while pip runs: the pip wheel, unpacked
 
 STEPS = {}  # op: function of a Task that gives the last frame, or raises
 
@@ -127,6 +131,21 @@ class Task:
             raise Halt("TIMED OUT", "not done in %g s" % self.request["timeout"])
         if self.stopped is not None:
             raise Halt("STOPPED", "interrupted")
+
+    def prove(self):
+        """Raises Halt unless the lock is that of the request, if it has one."""
+        token, why = self.request.pop("token", None), ""
+        if token is None:
+            return
+        try:
+            with open(os.path.join(self.path("bundle"), OWNER_RECORD), encoding="utf-8") as f:
+                if json.load(f)["token"] == token:
+                    return
+        except (OSError, ValueError, LookupError, TypeError) as err:
+            why = ": %s" % err
+        halt = Halt("BLOCKED", "lock lost" + why, "look who has it with conc status")
+        halt.end["lost"] = True
+        raise halt
 
     def path(self, key):
         return os.path.join(self.home, self.request[key])
@@ -289,6 +308,8 @@ class Agent:
                     timer.cancel()
                 task.note(end["status"])
                 task.send(**end)
+                if task.request.get("last"):
+                    os._exit(0)
             except OSError:  # nobody hears us any more
                 self.leave(1)
 
@@ -314,6 +335,7 @@ def perform(task):
     """Does a request; gives its last frame, whatever happens."""
     try:
         task.check()
+        task.prove()
         return STEPS[task.request["op"]](task)
     except Halt as halt:
         return halt.end

@@ -207,6 +207,25 @@ class Run(AgentCase):
         _, end = self.run_command("kill -KILL $$")
         self.assertEqual((end["status"], end["message"]), ("FAILED", "killed by SIGKILL"))
 
+    def test_proves_the_lock(self):
+        record = os.path.join(self.bundle, ".conc-owner.json")
+        for content, lost in (('{"token": "ours"}', False), ('{"token": "another\'s"}', True), ("{}", True), ("[]", True), ("no JSON", True), (None, True)):
+            if content is None:
+                os.unlink(record)
+            else:
+                with open(record, "w") as f:
+                    f.write(content)
+            with self.subTest(content):
+                end = self.run_command("echo x >>begun", token="ours")[1]
+                self.assertEqual((end["status"], end.get("lost", False)), ("BLOCKED", True) if lost else ("OK", False), end)
+                self.assertNotIn("ours", end["message"])
+        self.assertEqual(read(os.path.join(self.bundle, "begun")), "x\n")
+
+    def test_last(self):
+        self.assertEqual(self.run_command(":", last=True)[1]["status"], "OK")
+        self.assertIsNone(self.agent.receive())
+        self.assertEqual(self.agent.process.wait(timeout=20), 0)  # while its input is still open
+
     def test_no_bundle(self):
         _, end = self.agent.call("run", bundle="other", command="true", venv="")
         self.assertEqual(end["status"], "BLOCKED")

@@ -15,7 +15,8 @@
 // Steps are visited in their order. Before each remote step the bundle is
 // synced (the barrier), so that the node has all that was written here; after
 // it the mount's cache is dropped, so that the operator sees what it wrote. A
-// barrier that does not pass is BLOCKED: the step was not begun. The loop halts
+// barrier that does not pass is BLOCKED: the step was not begun. That the lock is
+// still ours, the agent proves when it begins the step, in the same request. The loop halts
 // at the first step that is not OK; the bundle stays open and mounted.
 //
 // Before the first step, the metadata of the artifacts are read (see [Lacks]): when
@@ -30,7 +31,8 @@
 //
 // agent.py is a program for Python 3.6 or later that is fed, with its parts in other files, to the node's python3
 // on standard input, over one exec request of the run's SSH connection; it
-// is never written to the node's disk. Requests and answers are frames, a 4-byte
+// is never written to the node's disk. It is started beside the local steps that come first,
+// where connecting asks nothing. Requests and answers are frames, a 4-byte
 // big-endian length and JSON in ASCII, after a line with a random word that
 // tells the agent's output from what a login shell printed before. Commands run
 // in a session of their own. Their output is streamed line by

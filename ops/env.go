@@ -20,6 +20,9 @@ type Env struct {
 	// Connect gives the SSH connection to the node. It is called when the first
 	// step needs it, and again only after it was lost; the connection stays the caller's.
 	Connect func(context.Context) (*remote.Client, error)
+	// Ahead gives the same connection, if that goes without asking anything, before a step needs it;
+	// nil for none. It may be called beside Connect. The field may be nil.
+	Ahead func(context.Context) *remote.Client
 	// Dir is what the globs of copy are relative to: deploy.ini's folder.
 	Dir string
 	// SudoPassword asks for the password of the node's user for sudo. Run calls it once, before
@@ -52,7 +55,9 @@ type Bundle interface {
 	RemoveLocal(context.Context) error  // local close
 
 	Sync(ctx context.Context, progress func(bundle.Progress)) error // the barrier
+	Send(ctx context.Context, progress func(bundle.Progress)) error // the same, for who proves the lock on the node
 	Drop(context.Context) error                                     // the mount forgets what it cached
+	Token() string                                                  // the lock's, by which it is proved
 
 	// Manifest gives what SaveManifest kept, nil when nothing was.
 	Manifest() ([]byte, error)

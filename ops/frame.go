@@ -40,6 +40,8 @@ type frame struct {
 	Hint    string  `json:"hint"`
 	Code    *int    `json:"code"`
 	Trace   string  `json:"trace"`
+	// Lost: nothing was done, since the lock is not ours any more.
+	Lost bool `json:"lost"`
 	// Returned: the status is what the application's code returned.
 	Returned bool `json:"returned"`
 

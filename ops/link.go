@@ -51,7 +51,7 @@ func (o linkOp) explain(env *Env, _ *Step) string {
 		text = o.target
 	}
 	dir = path.Clean(dir)
-	next := remote.Quote(dir + "/." + name + ".conc-new")
+	next := remote.Quote(dir + "/" + newName(name))
 	at := remote.Quote(dir + "/" + name)
 	line := ""
 	if dir != "." {

@@ -3,6 +3,7 @@ package ops
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"bundlefs/internal/testnode"
@@ -37,12 +38,17 @@ func TestLink(t *testing.T) {
 	do("link short/current venvs/a", OK)
 	points("short/current", "../../venvs/a", "is-a")
 	// What an interrupted step left, and a link that led out.
-	do("run ln -s nowhere ../.current.conc-new; ln -sfn /etc ../current", OK)
+	left := newName("current")
+	do("run ln -s nowhere ../"+left+"; ln -sfn /etc ../current", OK)
 	do("link current venvs/a", OK, "it was /etc")
 	points("current", "venvs/a", "is-a")
-	if _, err := os.Lstat(at(".current.conc-new")); err == nil {
+	if _, err := os.Lstat(at(left)); err == nil {
 		t.Error("the new link is left under its first name")
 	}
+
+	longest := strings.Repeat("x", 255)
+	do("link "+longest+" venvs/a", OK)
+	points(longest, "venvs/a", "is-a")
 
 	do("link file venvs/a", Blocked, "is no symbolic link")
 	do("link other venvs/a", Blocked, "is no symbolic link")

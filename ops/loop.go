@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
 	"bundlefs/internal/nearest"
 	"bundlefs/internal/remote"
@@ -75,7 +76,9 @@ type work struct {
 	steps []Step // the whole list
 	sink  Sink
 	agent *agent // nil until a step needs it
+	early *early // nil when none is being started
 
+	last    *Step  // after which the agent is not needed any more
 	audited bool   // the agent puts the step down that runs
 	notes   []byte // frames for the agent, which does not run yet
 }
@@ -84,7 +87,8 @@ var errTimeout = errors.New("the step's time is over")
 
 // Run runs the steps in their order until one is not OK, and gives the result
 // of the last one that ran. The sink may be nil. The agent on the node is
-// started when the first step needs it, and has ended when Run returns.
+// started beside what comes before the first step that needs it, and has ended
+// when Run returns.
 func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Result {
 	chosen, err := Select(steps, o.From, o.To)
 	if err != nil {
@@ -96,6 +100,7 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 	w := newWork(env, steps, sink)
 	defer w.close()
 	w.agent = env.authorized()
+	w.ahead(ctx, chosen)
 	if r := w.foresee(ctx, chosen); r.Status != OK {
 		return r
 	}
@@ -105,6 +110,9 @@ func Run(ctx context.Context, env *Env, steps []Step, o Options, sink Sink) Resu
 		}
 	}
 	last := Result{Message: "no steps", ExitCode: -1}
+	if len(chosen) > 0 {
+		w.last = &chosen[len(chosen)-1]
+	}
 	for i := range chosen {
 		s := &chosen[i]
 		choice := Go
@@ -146,6 +154,7 @@ func newWork(env *Env, steps []Step, sink Sink) *work {
 }
 
 func (w *work) close() {
+	w.early.drop()
 	if w.agent != nil {
 		w.agent.close()
 	}
@@ -175,6 +184,9 @@ func (w *work) visit(ctx context.Context, s *Step) Result {
 		r.Message = fmt.Sprintf("not done in %s", s.Timeout)
 	}
 	r.Command = Explain(*s, *w.env)
+	if errors.Is(r.Err, bundle.ErrNotOurs) {
+		r.Command = "# the lock is lost: the bundle may be another's"
+	}
 	if r.Next = w.next(s, r); r.Next != "" {
 		r.Resume = w.resume(r.Next)
 	}
@@ -189,7 +201,7 @@ func (w *work) attempt(ctx context.Context, s *Step, t *task) Result {
 	if s.Host == Remote && s.Op != "open" { // which needs nothing of what is in the bundle
 		var err error
 		if mounted, err = w.env.mounted(ctx); err == nil && mounted {
-			err = t.barrier(ctx)
+			err = t.before(ctx)
 		}
 		if err != nil {
 			return w.barrierResult(ctx, err)
@@ -260,6 +272,13 @@ func (w *work) ready(ctx context.Context) error {
 	if w.agent != nil {
 		return nil
 	}
+	if w.agent = w.early.take(ctx); w.agent != nil {
+		notes := w.notes
+		if w.notes = nil; len(notes) > 0 {
+			return w.agent.send(notes)
+		}
+		return nil
+	}
 	client, err := w.env.Connect(ctx)
 	if err != nil {
 		return err
@@ -286,6 +305,12 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	request["ok_codes"] = t.step.OKCodes
 	if t.step.Host == Remote && t.step.Op == op { // and no question beside it
 		request["audit"], w.audited = w.audit(t.step), true
+		if t.token != "" {
+			request["token"] = t.token
+		}
+		if t.step == w.last {
+			request["last"] = true // it ends by itself: nobody waits for the node once more
+		}
 	}
 	if t.step.Timeout > 0 {
 		request["timeout"] = t.step.Timeout.Seconds() // the node ends it by itself when the link is lost
@@ -294,7 +319,15 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	if err != nil {
 		return resultOf(ctx, err)
 	}
+	if f.Lost {
+		if err := t.barrier(ctx); err != nil { // which finds out who has it
+			return w.barrierResult(ctx, err)
+		}
+	}
 	r := Result{Status: *f.Status, Message: visible(f.Message), Hint: visible(f.Hint), ExitCode: -1}
+	if f.Lost {
+		r.Err = bundle.ErrNotOurs
+	}
 	if f.Code != nil {
 		r.ExitCode = *f.Code
 	}

@@ -132,6 +132,10 @@ func (f *folder) set(h bundle.Health) error {
 func (f *folder) Lock(context.Context) error {
 	return errors.Join(f.note("lock"), os.Mkdir(f.path, 0o755), f.set(bundle.HealthNone))
 }
+func (f *folder) Send(ctx context.Context, progress func(bundle.Progress)) error {
+	return f.Sync(ctx, progress)
+}
+func (f *folder) Token() string                   { return "" }
 func (f *folder) MakeLocal(context.Context) error { return f.note("makelocal") }
 func (f *folder) Mount(context.Context) error {
 	return errors.Join(f.note("mount"), f.set(bundle.HealthOK))

@@ -36,7 +36,8 @@ func (mountOp) explain(env *Env, _ *Step) string {
 	if n.Jump() != "" {
 		args = append(args, "-o", "ProxyJump="+n.Jump())
 	}
-	// The token is asked of the node, so that it is in no plan or log.
+	args = append(args, "-o", "exclusive=-", remotePrefix(n)+env.Bundle.Dir(), mountpoint)
+	// The token is asked of the node, so that it is in no plan or log, and no list of processes shows it.
 	token := overSSH(n, remote.Quote("sed", "-n", `s/.*"token": "\([0-9a-f]*\)".*/\1/p`, recordPath(env)))
-	return remote.Quote(args...) + ` -o exclusive="$(` + token + `)" ` + remote.Quote(remotePrefix(n)+env.Bundle.Dir(), mountpoint)
+	return token + " | " + remote.Quote(args...)
 }

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"slices"
 	"time"
 
 	"bundlefs/internal/deploy"
@@ -29,6 +30,11 @@ type Step struct {
 	OKCodes []int         // exit codes that are OK; never empty
 
 	op operation
+}
+
+// byAgent tells whether it is the agent that does the step.
+func (s *Step) byAgent() bool {
+	return s.Host == Remote && !slices.Contains([]string{"open", "close", "stop"}, s.Op)
 }
 
 // NeedsSudo tells whether the step asks for the password of sudo.

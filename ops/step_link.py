@@ -1,4 +1,5 @@
 """The step link on the node: a symbolic link that is switched in one moment."""
+import hashlib
 import os
 
 import agent
@@ -23,8 +24,8 @@ def op_link(task):
     if was == text:
         return {"status": "OK", "message": "%s points to %s already" % (link, target)}
     os.makedirs(real, exist_ok=True)
-    # A name of its own: what an interrupted step left of it is replaced, and nobody else's file.
-    new = os.path.join(real, ".%s.conc-new" % os.path.basename(path))
+    # A name of its own, short whatever the link's is: what an interrupted step left of it is replaced, and nobody else's file.
+    new = os.path.join(real, ".conc-new-" + hashlib.sha256(os.fsencode(os.path.basename(path))).hexdigest()[:16])
     if os.path.islink(new):
         os.unlink(new)
     os.symlink(text, new)

@@ -2,9 +2,11 @@
 import collections
 import os
 import re
+import shutil
 import sys
 import time
 import zipfile
+import zlib
 
 import agent
 
@@ -93,9 +95,9 @@ def install(task):
             kept["installed"] = said
         kept["text"] = (kept["text"] + "\n" + line)[-20000:]
 
-    argv = find_pip(task, bundle, python, env) + [
-        "install", "--isolated", "--no-index", "--find-links", ".", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     try:
+        argv = find_pip(task, bundle, python, env) + [
+            "install", "--isolated", "--no-index", "--find-links", ".", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
         end = task.command(argv + task.request.get("options", []) + targets, bundle, env, watch=watch)
     except agent.Halt as halt:
         if halt.end["status"] == "FAILED":
@@ -106,6 +108,8 @@ def install(task):
                 halt.end["message"] = "pip: " + crash
             halt.end["hint"] = pip_hint(kept["text"])
         raise
+    finally:
+        shutil.rmtree(os.path.join(bundle, agent.UNPACKED), ignore_errors=True)
     end["message"] = summary(kept["installed"])
     return end
 
@@ -204,11 +208,32 @@ def admits(needs, version):
     return True
 
 
+def unpacked(task, bundle, wheel):
+    """Where the pip of a wheel is unpacked, relative to the bundle; "" when that cannot be done.
+
+    Python takes about a fifth less time to run it from there than out of the wheel. Its metadata stay
+    in the wheel, so that it is not taken for one that is installed.
+    """
+    folder = os.path.join(bundle, agent.UNPACKED)
+    shutil.rmtree(folder, ignore_errors=True)  # what was killed has left it
+    try:
+        with zipfile.ZipFile(os.path.join(bundle, wheel)) as archive:
+            for info in archive.infolist():
+                task.check()
+                if info.filename.startswith("pip/"):
+                    archive.extract(info, os.path.join(folder, wheel))
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        shutil.rmtree(folder, ignore_errors=True)  # it may have filled the disk
+        return ""  # pip, out of the wheel, says what is wrong with it, if anything is
+    return os.path.join(".", agent.UNPACKED, wheel)
+
+
 def find_pip(task, bundle, python, env):
     """The command that is pip: the newest wheel's that is for this Python, else the venv's own, else ensurepip's."""
     wheels = agent.matches(bundle, "pip-*.whl")
     if wheels:
-        return [python, "./" + fitting(bundle, wheels, version_of(task.path("venv"))) + "/pip"]
+        wheel = fitting(bundle, wheels, version_of(task.path("venv")))
+        return [python, "-B", (unpacked(task, bundle, wheel) or "./" + wheel) + "/pip"]
 
     def has(module):
         return task.run([python, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('%s'))" % module], bundle, env) == 0

@@ -1,4 +1,5 @@
 """The step venv on the node."""
+import importlib.util
 import os
 import shutil
 import sys
@@ -33,10 +34,12 @@ def op_venv(task):
             raise agent.Halt("BLOCKED", "the virtual environment at %s does not work" % path, "add --clear to the step to make it anew")
         else:
             return {"status": "OK", "message": "kept " + path}
-    for module, remedy in [("venv", "install python3-venv on the node")] + (
-            [("ensurepip", "install python3-venv on the node, or leave --with-pip out: pip then runs from the pip wheel in the bundle")] if with_pip else []):
-        if task.run([sys.executable, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('%s'))" % module], task.home, env) != 0:
-            raise agent.Halt("BLOCKED", "%s on the node has no module %s" % (sys.executable, module), remedy)
+    # The agent is that python, without the folders of what is installed into it: of the standard library it finds what that has.
+    if not importlib.util.find_spec("venv"):
+        raise agent.Halt("BLOCKED", "%s on the node has no module venv" % sys.executable, "install python3-venv on the node")
+    if with_pip and not importlib.util.find_spec("ensurepip"):
+        raise agent.Halt("BLOCKED", "%s on the node has no module ensurepip" % sys.executable,
+                   "install python3-venv on the node, or leave --with-pip out: pip then runs from the pip wheel in the bundle")
     os.makedirs(path, exist_ok=True)
     open(marker, "w").close()
     code = task.run([sys.executable, "-m", "venv"] + ([] if with_pip else ["--without-pip"]) + [path], task.home, env)

@@ -29,7 +29,7 @@ def extras(task, bundle, files):
         below = os.path.relpath(folder, bundle)
         for name in sorted(folders + names):
             path = name if below == "." else os.path.join(below, name)
-            if path not in known and path != agent.OWNER_RECORD:
+            if path not in known and path not in (agent.OWNER_RECORD, agent.UNPACKED):
                 yield path + ("/" if name in folders else "")
         folders[:] = [name for name in folders if (name if below == "." else os.path.join(below, name)) in known]
 

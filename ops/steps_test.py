@@ -292,6 +292,24 @@ class PipForThisPython(AgentCase):
         self.assertIn("does not work with the node's Python", end["hint"])
         self.assertIn("ERROR: Exception:", lines[2])
 
+    def test_runs_unpacked(self):
+        self.pip("9.0", "", "import os, sys\nprint(os.path.abspath(sys.argv[0]), sys.dont_write_bytecode)\n"
+                 "print(sorted(os.listdir(os.path.dirname(os.path.abspath(sys.argv[0])))))\nsys.exit('ERROR: shown')\n")
+        folder = os.path.join(self.bundle, agent.UNPACKED)
+        os.makedirs(os.path.join(folder, "old"))  # what an agent that was killed has left
+        lines, end = self.run_pip()
+        self.assertEqual(end["message"], "pip: shown")
+        at = os.path.join(folder, "pip-9.0-py3-none-any.whl")
+        self.assertIn(at + "/pip True", lines[1])
+        self.assertIn("['pip']", lines[1])  # no metadata beside it: it does not count as installed
+        self.assertFalse(os.path.exists(folder))
+
+    def test_cannot_be_unpacked(self):
+        self.pip("9.0", "", "import sys; sys.exit('ERROR: out of ' + sys.argv[0])")
+        with open(os.path.join(self.bundle, agent.UNPACKED), "w"):  # a file in its place
+            pass
+        self.assertEqual(self.run_pip()[1]["message"], "pip: out of ./pip-9.0-py3-none-any.whl/pip")
+
     def test_admits(self):
         for needs, version, fits in ((">=3.7", (3, 6, 9), False), (">=3.7", (3, 10, 0), True), ("<4,>=3", (3, 12, 1), True), ("!=3.0.*,!=3.1.*", (3, 1, 4), False),
                                      ("~=3.6", (3, 9, 0), True), ("~=3.6", (4, 0, 0), False), ("==3.8.*", (3, 8, 5), True), ("", (3, 6, 0), True), ("odd", (3, 6, 0), True)):

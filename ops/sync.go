@@ -29,6 +29,17 @@ func (t *task) barrier(ctx context.Context) error {
 	return t.work.env.Bundle.Sync(ctx, func(p bundle.Progress) { t.progress(shown.Left(p.Files, p.Bytes)) })
 }
 
+// before is the barrier before a remote step. One that the agent does has the lock proved there,
+// when it begins, so that nobody waits for the node twice.
+func (t *task) before(ctx context.Context) error {
+	if !t.step.byAgent() {
+		return t.barrier(ctx)
+	}
+	shown := progress.Barrier{What: "barrier"}
+	t.token = t.work.env.Bundle.Token()
+	return t.work.env.Bundle.Send(ctx, func(p bundle.Progress) { t.progress(shown.Left(p.Files, p.Bytes)) })
+}
+
 func (syncOp) explain(env *Env, _ *Step) string {
 	if env.Bundle.MountPoint() == bundle.None {
 		return "true"

@@ -64,6 +64,9 @@ func (s *session) end(ctx context.Context, forget bool) error {
 		word = "forgotten"
 		spool, err = s.bundle.Forget(ctx)
 	} else {
+		if _, open := s.bundle.State(); open {
+			s.ahead(ctx) // the barrier and the unmounting take a while
+		}
 		err = s.bundle.Close(ctx)
 		s.app.ui.progressEnd()
 	}

@@ -29,6 +29,8 @@ func TestLockBroken(t *testing.T) {
 			write(t, filepath.Join(w.project, "notes.txt"), "late")
 			if r := w.conc("run", "node1", "put"); r.code == exitOK {
 				t.Errorf("written without the lock: %+v", r)
+			} else if !strings.Contains(r.stderr, "by hand: # the lock is lost") || strings.Contains(r.stderr, "scp") {
+				t.Errorf("what is to be done by hand:\n%s", r.stderr)
 			}
 			for _, args := range [][]string{{"sync"}, {"close"}} {
 				w.must(exitBlocked, "lock lost", args...)

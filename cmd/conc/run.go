@@ -65,7 +65,10 @@ func newRunCommand(a *app) *cobra.Command {
 
 // env is what the steps work on.
 func (s *session) env() *ops.Env {
-	return &ops.Env{Node: s.node, Bundle: s.bundle, Connect: s.connect, Dir: filepath.Dir(s.file.Path()), Log: s.app.ui.logger(), Verbose: s.app.verbose}
+	return &ops.Env{
+		Node: s.node, Bundle: s.bundle, Connect: s.connect, Ahead: s.unasked,
+		Dir: filepath.Dir(s.file.Path()), Log: s.app.ui.logger(), Verbose: s.app.verbose,
+	}
 }
 
 // job is a job list for one node, ready to run.

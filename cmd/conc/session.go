@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
@@ -21,9 +23,22 @@ type session struct {
 	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
-	mu     sync.Mutex // guards client
+	mu     sync.Mutex // guards what follows
 	client *remote.Client
+	early  *early // a connection that is being made; nil when none is
 }
+
+// early is a connection that is being made while other things are done.
+type early struct {
+	cancel context.CancelFunc
+	done   chan struct{}  // closed when what follows is what it will be
+	client *remote.Client // nil when it could not be made without asking anything
+	err    error
+	ended  time.Time
+}
+
+// fresh is how long it is believed that a node cannot be reached.
+const fresh = 5 * time.Second
 
 // newSession is of a node as deploy.ini has it.
 func (a *app) newSession(f *deploy.File, n *deploy.Node) (*session, error) {
@@ -57,14 +72,8 @@ func (s *session) configure(mountpoint, message string) (err error) {
 func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client != nil {
-		select {
-		case <-s.client.Done():
-			s.client.Close()
-			s.client = nil
-		default:
-			return s.client, nil
-		}
+	if err := s.standing(ctx); err != nil || s.client != nil {
+		return s.client, err
 	}
 	c, err := remote.Dial(ctx, s.target, remote.Options{Prompt: s.app.prompt, Log: s.app.ui.logger()})
 	if err != nil {
@@ -74,9 +83,72 @@ func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	return c, nil
 }
 
+// ahead begins to connect for who will need the node soon, as far as that goes without asking
+// anything.
+func (s *session) ahead(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil || s.early != nil {
+		return
+	}
+	e := &early{done: make(chan struct{})}
+	ctx, e.cancel = context.WithCancel(ctx)
+	s.early = e
+	go func() {
+		defer close(e.done)
+		e.client, e.err = remote.Dial(ctx, s.target, remote.Options{Log: s.app.ui.logger()})
+		e.ended = time.Now()
+	}()
+}
+
+// unasked gives the connection, if it can be made without asking anything; else nil.
+func (s *session) unasked(ctx context.Context) *remote.Client {
+	s.ahead(ctx)
+	s.mu.Lock()
+	e, client := s.early, s.client
+	s.mu.Unlock()
+	if e == nil {
+		return client
+	}
+	select {
+	case <-e.done:
+		return e.client
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// standing waits for a connection that is being made, and forgets one that was lost; mu is held.
+// Its error is that a node cannot be reached which has just proved so.
+func (s *session) standing(ctx context.Context) error {
+	if e := s.early; e != nil {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		e.cancel()
+		s.early, s.client = nil, e.client
+		var unreachable *remote.UnreachableError
+		if errors.As(e.err, &unreachable) && time.Since(e.ended) < fresh {
+			return e.err
+		}
+	}
+	if s.client != nil && s.client.Err() != nil {
+		s.client.Close()
+		s.client = nil
+	}
+	return nil
+}
+
 func (s *session) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e := s.early; e != nil {
+		e.cancel()
+		<-e.done
+		s.early, s.client = nil, e.client
+	}
 	if s.client != nil {
 		s.client.Close()
 		s.client = nil

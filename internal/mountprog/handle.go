@@ -28,7 +28,8 @@ type report struct {
 // Handle answers the control socket (control.Handler). The requests:
 //
 //	status    → report, with the round-trip time measured now unless {"ping": false}
-//	sync      the barrier, with fs.Progress
+//	sync      the barrier, with fs.Progress; with {"lease": false} one that asks the node nothing
+//	          where nothing is pending, for who has the lease proved otherwise
 //	unmount   the barrier, then the unmount; EBUSY while the mount is in use, an error too while
 //	          another mount namespace has it. Answers when the folder underneath is as it was
 //	          before and the connection is closed
@@ -65,6 +66,17 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		}
 		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), ended(server), server.Status(), server.Operations()}, nil
 	case "sync":
+		how := struct {
+			Lease bool `json:"lease"`
+		}{true}
+		if len(args) > 0 {
+			if err := json.Unmarshal(args, &how); err != nil {
+				return nil, fmt.Errorf("sync: %w", err)
+			}
+		}
+		if !how.Lease {
+			return struct{}{}, barrier(server.Settle)
+		}
 		return struct{}{}, barrier(server.Sync)
 	case "unmount":
 		if err := barrier(server.Settle); err != nil {
