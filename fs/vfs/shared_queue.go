@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -234,11 +235,8 @@ func (s *Shared) answered(f *sharedFile, c *chunk, h remoteHandle, err error) {
 // done removes a chunk: the node has it, or never will; q.mu is held.
 func (s *Shared) done(f *sharedFile, c *chunk) {
 	q := &f.queue
-	for i, other := range q.chunks {
-		if other == c {
-			q.chunks = append(q.chunks[:i:i], q.chunks[i+1:]...)
-			break
-		}
+	if i := slices.Index(q.chunks, c); i >= 0 {
+		q.chunks = slices.Delete(q.chunks, i, i+1)
 	}
 	s.room.Release(int64(len(c.data)))
 	if len(q.chunks) == 0 {

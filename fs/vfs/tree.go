@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -277,7 +278,7 @@ func (t *tree) dropLinkLocked(n, parent *node, name string) {
 	}
 	for i, l := range n.links {
 		if l.parent == parent && l.name == name {
-			n.links = append(n.links[:i:i], n.links[i+1:]...)
+			n.links = slices.Delete(n.links, i, i+1)
 			return
 		}
 	}
@@ -340,11 +341,8 @@ func (t *tree) addOpen(n *node, f *sharedFile) {
 func (t *tree) dropOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, o := range n.open {
-		if o == f {
-			n.open = append(n.open[:i:i], n.open[i+1:]...)
-			break
-		}
+	if i := slices.Index(n.open, f); i >= 0 {
+		n.open = slices.Delete(n.open, i, i+1)
 	}
 	if f.writable {
 		t.staleLocked(n)
