@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // smallFiles are the small files of a mount, for who reads one after the other.
@@ -57,6 +58,10 @@ type walk struct {
 	window   int        // how many files are fetched ahead; 0: it is not known that he goes on
 	last     uint64     // the count of reads when it was last seen
 	filling  bool       // somebody looks for what follows
+
+	current Ino       // the file that it reads
+	read    time.Time // when it got that
+	steady  time.Time // since when it has made no pause
 }
 
 func newFilesAhead(ctx context.Context, files smallFiles, most int64) *filesAhead {
@@ -75,7 +80,7 @@ func (a *filesAhead) read(ino Ino) {
 		}
 		late := max(0, i-walkLate)
 		w.expected = append(w.expected[late:i:i], w.expected[i+1:]...)
-		w.last = a.reads
+		w.last, w.current, w.read = a.reads, ino, time.Now()
 		started := w.window > 0
 		w.window = min(max(2*w.window, firstFiles), maxFiles)
 		if !started {
@@ -86,7 +91,7 @@ func (a *filesAhead) read(ino Ino) {
 		}
 		return
 	}
-	w := &walk{last: a.reads}
+	w := &walk{last: a.reads, current: ino, read: time.Now()}
 	if len(a.walks) < maxWalks {
 		a.walks = append(a.walks, w)
 	} else {
@@ -99,6 +104,36 @@ func (a *filesAhead) read(ino Ino) {
 		a.walks[oldest] = w
 	}
 	a.fill(w, ino)
+}
+
+// served is told when the reader of a small file has got what he asked for.
+func (a *filesAhead) served(ino Ino) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.walks {
+		if w.current == ino {
+			w.read = time.Now()
+		}
+	}
+}
+
+// steady tells, to who opens a file, since when the program that reads one file after
+// the other and comes to this one has made no pause so long; false if there is none.
+func (a *filesAhead) steady(ino Ino, pause time.Duration) (since time.Time, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.walks {
+		if w.window == 0 || !slices.ContainsFunc(w.expected, func(f nextFile) bool { return f.ino == ino }) {
+			continue
+		}
+		now := time.Now()
+		if now.Sub(w.read) > pause {
+			w.steady = now
+		}
+		w.read = now
+		return w.steady, true
+	}
+	return time.Time{}, false
 }
 
 // fill looks for the files that follow in a walk, and has them fetched if it is

@@ -199,6 +199,9 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
+	if err := s.holdOpen(ctx, s.tree.child(dir, name)); err != nil {
+		return &Error{"unlink", p, err}
+	}
 	err = s.change(ctx, p, func(x *session) error { return x.conn.wire.Remove(context.Background(), p) },
 		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
@@ -245,7 +248,7 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	defer s.tree.touch(from, to)
 	if mode == RenameNoReplace {
 		err = s.renameNew(ctx, moved, oldPath, newPath)
-	} else {
+	} else if err = s.holdOpen(ctx, s.tree.child(to, newName)); err == nil {
 		err = s.renameOver(ctx, moved, oldPath, newPath)
 	}
 	if err != nil {

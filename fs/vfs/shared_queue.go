@@ -207,12 +207,10 @@ func (s *Shared) answered(f *sharedFile, c *chunk, h remoteHandle, err error) {
 	if err == nil {
 		s.tree.written(f.node, end, int64(len(c.data)))
 		for _, other := range s.tree.handles(f.node) {
-			if r := other.ahead.Load(); r != nil {
-				if f.appends {
-					r.Invalidate(0, -1)
-				} else {
-					r.Invalidate(c.off, int64(len(c.data)))
-				}
+			if f.appends {
+				s.dropFetched(other, 0, -1)
+			} else {
+				s.dropFetched(other, c.off, int64(len(c.data)))
 			}
 		}
 	} else {

@@ -40,6 +40,7 @@ type node struct {
 	open     []*sharedFile    // handles on it
 	file     fileState        // of a file
 	seen     Attr             // attributes when the node last told them
+	size     int64            // in these, or in a listing since
 	seenAs   uint64           // counts how often size or time were others than before
 	changed  uint64           // tree.clock when its attributes or names were last changed
 }
@@ -69,7 +70,7 @@ func (t *tree) saw(n *node, a Attr) {
 		i.wrote = false
 	}
 	i.known, i.size, i.mtime = true, int64(min(a.Size, 1<<63-1)), a.Mtime/int64(time.Second)
-	n.seen = a
+	n.seen, n.size = a, int64(min(a.Size, 1<<62))
 	t.newsLocked(n, a)
 }
 
