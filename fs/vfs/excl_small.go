@@ -151,7 +151,7 @@ func (x *Exclusive) below(dir *xnode, name string) (sub *xnode, file *nextFile) 
 	case c.isDir() && c.complete && len(c.children) > 0:
 		return c, nil
 	case c.isWhole():
-		return nil, &nextFile{c.ino, int64(c.attr.Size)}
+		return nil, &nextFile{c.ino, dir.ino, int64(c.attr.Size)}
 	}
 	return nil, nil
 }

@@ -19,8 +19,14 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 	}
 	defer release()
 	st, asked, found := s.cache.look(p)
-	if known := s.tree.child(dir, name); known != nil && s.tree.anyOpen(known, true) != nil {
-		found = unknown // what is written is not in it
+	if known := s.tree.child(dir, name); known != nil {
+		if s.tree.anyOpen(known, true) != nil {
+			found = unknown // what is written is not in it
+		}
+		if s.readsAhead() {
+			s.next.arrived(known.ino, s.pause())
+			defer s.next.served(known.ino)
+		}
 	}
 	s.link.metrics.names.count(found != unknown)
 	s.listBehind(path.Dir(p))

@@ -85,6 +85,19 @@ func (m *smallStore) take(n *node) *fetchedFile {
 	return f
 }
 
+// drop drops those that the node was asked for before a moment.
+func (m *smallStore) drop(before time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wait = slices.DeleteFunc(m.wait, func(f *fetchedFile) bool {
+		old := f.asked.Before(before)
+		if old {
+			m.used -= f.room
+		}
+		return old
+	})
+}
+
 func (m *smallStore) free(f *fetchedFile) {
 	if f == nil {
 		return
@@ -99,6 +112,9 @@ func (m *smallStore) free(f *fetchedFile) {
 func (s *Shared) readsAhead() bool {
 	return !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
 }
+
+// pause is how long a program takes at least that does something on the node meanwhile.
+func (s *Shared) pause() time.Duration { return 2 * time.Duration(s.link.metrics.rtt.Load()) }
 
 // isSmall reports whether f is a small file from its beginning to its end.
 func (f *sharedFile) isSmall() bool {
@@ -166,8 +182,7 @@ func (s *Shared) fetched(ctx context.Context, n *node, p string) (f *fetchedFile
 	if f = s.small.take(n); f == nil {
 		return nil, false
 	}
-	pause := 2 * time.Duration(s.link.metrics.rtt.Load())
-	since, walks := s.next.steady(n.ino, pause) // before anything is waited for here
+	since, walks := s.next.arrived(n.ino, s.pause()) // before anything is waited for here
 	leave := newLeaving(ctx)
 	defer leave.stop()
 	clock, _, quiet := s.tree.quiet(n)
@@ -175,7 +190,14 @@ func (s *Shared) fetched(ctx context.Context, n *node, p string) (f *fetchedFile
 		s.small.free(f)
 		return nil, false
 	}
-	if !walks || since.After(f.asked) || time.Since(f.asked) >= s.cache.attr {
+	if !walks {
+		return f, false
+	}
+	if oldest := time.Now().Add(-s.cache.attr); since.After(f.asked) || oldest.After(f.asked) {
+		if since.After(oldest) {
+			oldest = since
+		}
+		s.next.again(n.ino, func() { s.small.drop(oldest) })
 		return f, false
 	}
 	st, asked, found := s.cache.look(p)
@@ -278,7 +300,7 @@ func (t *tree) below(dir *node, name string) (sub *node, file *nextFile) {
 	case c.mode == TypeDir && len(c.children) > 0:
 		return c, nil
 	case c.mode == TypeRegular && c.size > 0 && c.size <= wholeMost:
-		return nil, &nextFile{c.ino, c.size}
+		return nil, &nextFile{c.ino, dir.ino, c.size}
 	}
 	return nil, nil
 }
