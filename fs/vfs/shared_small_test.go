@@ -69,7 +69,7 @@ func TestSmallFilesAhead(t *testing.T) {
 			}
 		}
 	})
-	if got > 40 {
+	if got >= int64(len(inos)) { // it would be two for each
 		t.Errorf("%d round trips for %d files", got, len(inos))
 	}
 }
