@@ -11,7 +11,7 @@ import (
 // ahead, breadth first, some at a time.
 const (
 	// aheadWorkers is how many folders are listed ahead at a time.
-	aheadWorkers = 16
+	aheadWorkers = 64
 	// aheadFolders is how many more may be listed ahead for each that a program
 	// lists, and aheadMost how many at the most before it lists another.
 	aheadFolders = 256

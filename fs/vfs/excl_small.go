@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"maps"
 	"slices"
 )
 
@@ -127,61 +128,43 @@ type order struct {
 	names []string
 }
 
-// sorted are the names in a folder, in order; mu is held.
+// sorted implements [fileTree]; mu is held.
 func (x *Exclusive) sorted(n *xnode) []string {
 	if o := &x.order; o.n != n || o.count != len(n.children) {
-		names := make([]string, 0, len(n.children))
-		for name := range n.children {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		*o = order{n, len(n.children), names}
+		*o = order{n, len(n.children), slices.Sorted(maps.Keys(n.children))}
 	}
 	return x.order.names
 }
 
-// maxSteps is how many entries following looks at.
-const maxSteps = 4096
+// above implements [fileTree]; mu is held.
+func (x *Exclusive) above(n *xnode) (dir *xnode, name string, ok bool) {
+	if n.ino == RootIno || len(n.links) == 0 {
+		return nil, "", false
+	}
+	return n.links[0].parent, n.links[0].name, true
+}
+
+// below implements [fileTree]; mu is held.
+func (x *Exclusive) below(dir *xnode, name string) (sub *xnode, file *nextFile) {
+	switch c := dir.found(name); {
+	case c == nil:
+	case c.isDir() && c.complete && len(c.children) > 0:
+		return c, nil
+	case c.isWhole():
+		return nil, &nextFile{c.ino, dir.ino, int64(c.attr.Size)}
+	}
+	return nil, nil
+}
 
 // following implements [smallFiles]: it goes through the folders that are known.
-func (x *Exclusive) following(ino Ino, count int) (l []nextFile) {
+func (x *Exclusive) following(ino Ino, count int) []nextFile {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.nodes[ino]
-	if n == nil || len(n.links) == 0 {
+	if n == nil {
 		return nil
 	}
-	dir, after := n.links[0].parent, n.links[0].name
-	for steps := 0; steps < maxSteps && len(l) < count; {
-		names := x.sorted(dir)
-		i, found := slices.BinarySearch(names, after)
-		if found {
-			i++
-		}
-		below := false
-		for ; i < len(names) && len(l) < count && steps < maxSteps; i++ {
-			steps++
-			switch c := dir.found(names[i]); {
-			case c == nil:
-			case c.isDir() && c.complete && len(c.children) > 0:
-				dir, after, below = c, "", true
-			case c.isWhole():
-				l = append(l, nextFile{c.ino, int64(c.attr.Size)})
-			}
-			if below {
-				break
-			}
-		}
-		if below {
-			continue
-		}
-		if i < len(names) || dir.ino == RootIno || len(dir.links) == 0 {
-			break
-		}
-		steps++
-		after, dir = dir.links[0].name, dir.links[0].parent
-	}
-	return l
+	return filesAfter(x, n, count)
 }
 
 var _ smallFiles = (*Exclusive)(nil)

@@ -148,3 +148,20 @@ func IsKnown(s *Shared, h Handle, f string) bool {
 	i := &s.file(h).identity
 	return !i.wrote && i.known && !i.apart && i.size == st.Size() && i.mtime == st.ModTime().Unix()
 }
+
+// FetchedAhead is how many small files wait for who opens them.
+func FetchedAhead(s *Shared) int {
+	s.small.mu.Lock()
+	defer s.small.mu.Unlock()
+	return len(s.small.wait)
+}
+
+// FetchedAheadBytes is how much they take, with those that are open.
+func FetchedAheadBytes(s *Shared) int64 {
+	s.small.mu.Lock()
+	defer s.small.mu.Unlock()
+	return s.small.used
+}
+
+// IsOpenOnNode reports whether the node was asked to open a file.
+func IsOpenOnNode(s *Shared, h Handle) bool { return s.file(h).remote.isOpen() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // smallFiles are the small files of a mount, for who reads one after the other.
@@ -16,10 +17,10 @@ type smallFiles interface {
 	fetchAhead(ctx context.Context, ino Ino)
 }
 
-// nextFile is a file that follows, with its size in bytes.
+// nextFile is a file that follows, with its folder and its size in bytes.
 type nextFile struct {
-	ino  Ino
-	size int64
+	ino, dir Ino
+	size     int64
 }
 
 const (
@@ -33,6 +34,8 @@ const (
 	maxFiles   = 512
 	// walkSkips is how many files a program may leave out and still be followed.
 	walkSkips = 4
+	// walkStreak is how many files without a pause show that one goes on so.
+	walkStreak = 2
 	// walkLate is how many files behind the first one is still waited for.
 	walkLate = 32
 )
@@ -57,6 +60,11 @@ type walk struct {
 	window   int        // how many files are fetched ahead; 0: it is not known that he goes on
 	last     uint64     // the count of reads when it was last seen
 	filling  bool       // somebody looks for what follows
+
+	current Ino       // the file that it reads
+	seen    time.Time // when it last asked for something, or got it
+	steady  time.Time // since when it has made no pause
+	streak  int       // files read since then
 }
 
 func newFilesAhead(ctx context.Context, files smallFiles, most int64) *filesAhead {
@@ -75,7 +83,8 @@ func (a *filesAhead) read(ino Ino) {
 		}
 		late := max(0, i-walkLate)
 		w.expected = append(w.expected[late:i:i], w.expected[i+1:]...)
-		w.last = a.reads
+		w.last, w.current, w.seen = a.reads, ino, time.Now()
+		w.streak++
 		started := w.window > 0
 		w.window = min(max(2*w.window, firstFiles), maxFiles)
 		if !started {
@@ -86,7 +95,7 @@ func (a *filesAhead) read(ino Ino) {
 		}
 		return
 	}
-	w := &walk{last: a.reads}
+	w := &walk{last: a.reads, current: ino, seen: time.Now()}
 	if len(a.walks) < maxWalks {
 		a.walks = append(a.walks, w)
 	} else {
@@ -99,6 +108,61 @@ func (a *filesAhead) read(ino Ino) {
 		a.walks[oldest] = w
 	}
 	a.fill(w, ino)
+}
+
+// served is told when who looks up or reads a small file has got what he asked for.
+func (a *filesAhead) served(ino Ino) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.walks {
+		if w.current == ino || w.window > 0 && w.find(ino) >= 0 {
+			w.seen = time.Now()
+		}
+	}
+}
+
+// arrived is told who looks up or opens a file, or looks up the folder of one. It
+// tells since when the program that comes to it, reading one file after the other, has
+// made no pause so long; false if there is none.
+func (a *filesAhead) arrived(ino Ino, pause time.Duration) (since time.Time, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.walks {
+		if w.window == 0 || w.find(ino) < 0 {
+			continue
+		}
+		now := time.Now()
+		if now.Sub(w.seen) > pause {
+			w.steady, w.streak = now, 0
+		}
+		w.seen = now
+		return w.steady, true
+	}
+	return time.Time{}, false
+}
+
+// again has what comes after a file fetched once more, since it has grown old, after a
+// call of drop; not if its reader makes a pause between any two.
+func (a *filesAhead) again(ino Ino, drop func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.walks {
+		i := w.find(ino)
+		if i < 0 || w.streak < walkStreak {
+			continue
+		}
+		w.expected = w.expected[:min(i+1+firstFiles, len(w.expected))]
+		w.window = firstFiles
+		drop()
+		a.fetch(w.expected[i+1:])
+		return
+	}
+}
+
+// find is the first of the expected files that is the given one, or in that folder;
+// a.mu is held.
+func (w *walk) find(ino Ino) int {
+	return slices.IndexFunc(w.expected, func(f nextFile) bool { return f.ino == ino || f.dir == ino })
 }
 
 // fill looks for the files that follow in a walk, and has them fetched if it is

@@ -68,6 +68,8 @@ type Shared struct {
 	names *semaphore.Weighted // "Shared.renames" of the lock order
 
 	reads *readBudget
+	next  *filesAhead // small files, for who reads one after the other
+	small smallStore
 	room  *semaphore.Weighted // for written data that the node lacks, in bytes
 	tasks sync.WaitGroup      // what goes on behind the callers' backs
 
@@ -117,7 +119,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	}
 	s := &Shared{
 		o: o, view: shown, link: link, tree: newTree(root), cache: newNameCache(o), log: o.Log, names: semaphore.NewWeighted(allNames),
-		reads: newReadBudget(readBytes), room: semaphore.NewWeighted(writeBytes),
+		reads: newReadBudget(readBytes - smallBytes), room: semaphore.NewWeighted(writeBytes),
 		files: map[Handle]*sharedFile{}, leaving: map[*sharedFile]struct{}{}, dirs: map[Handle]*openDir{},
 	}
 	s.tree.cache = s.cache
@@ -126,6 +128,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	}
 	s.rootStat.Store(st)
 	s.space.Store(new(saneStatFS(nil)))
+	s.next = newFilesAhead(link.ctx, s, smallBytes/2)
 	s.tasks.Go(s.identify)
 	return s, nil
 }
@@ -169,6 +172,7 @@ func (s *Shared) Close() error {
 	}
 	s.mu.Unlock()
 	s.link.close()
+	s.next.wait()
 	s.tasks.Wait()
 	s.reads.close()
 	s.endAhead()

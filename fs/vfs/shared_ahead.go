@@ -27,8 +27,10 @@ const (
 	// behindLooks is how many names of a folder are looked up, since it was listed
 	// or is known, before it is listed behind.
 	behindLooks = 3
-	// behindLeast is the round-trip time from which on that is worth the listing.
+	// behindLeast is the round-trip time from which on that is worth the listing of
+	// any folder; below, as many lookups as a behindShare-th of its names are.
 	behindLeast = 2 * time.Millisecond
+	behindShare = 8
 )
 
 // aheadOf is the state of listing ahead; nameCache.mu guards it.
@@ -182,7 +184,7 @@ func (s *Shared) ahead(p string, walk bool) {
 func (s *Shared) listBehind(dir string) {
 	c := s.cache
 	rtt := time.Duration(s.link.metrics.rtt.Load())
-	if c.noAhead || c.attr <= 0 || rtt < behindLeast || rtt > c.dir/4 {
+	if c.noAhead || c.attr <= 0 || rtt > c.dir/4 {
 		return
 	}
 	c.mu.Lock()
@@ -193,8 +195,12 @@ func (s *Shared) listBehind(dir string) {
 		d = c.at(dir, now)
 	}
 	d.looks++
+	least := behindLooks
+	if rtt < behindLeast {
+		least = max(least, len(d.names)/behindShare)
+	}
 	_, refused := a.refused[dir]
-	if d.looks < behindLooks || now.Sub(d.listed) < c.dir/2 || refused || a.closed || c.loading[dir] != nil || a.running >= aheadRequests {
+	if d.looks < least || now.Sub(d.listed) < c.dir/2 || refused || a.closed || c.loading[dir] != nil || a.running >= aheadRequests {
 		return
 	}
 	d.looks = 0

@@ -35,7 +35,7 @@ func (s *Shared) getattr(ctx context.Context, n *node, h Handle) (Entry, error) 
 	if err := s.settle(ctx, n); err != nil {
 		return Entry{}, &Error{"stat", "", err}
 	}
-	if f := s.file(h); f != nil && f.usable() {
+	if f := s.file(h); f != nil && f.usable() && f.remote.isOpen() {
 		e, err := s.fstat(ctx, n, f)
 		if !errors.Is(err, syscall.ESTALE) {
 			return e, err

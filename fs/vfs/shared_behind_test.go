@@ -58,3 +58,21 @@ func TestListedBehind(t *testing.T) {
 		t.Error("what was made while the folder was listed is not there")
 	}
 }
+
+// Over a fast link, too: each name that is asked for costs as much as a part of the listing.
+func TestListedBehindOverAFastLink(t *testing.T) {
+	s, n, a := counted(t, vfs.SharedOptions{})
+	for i := range 20 {
+		write(t, filepath.Join(n.Home, fmt.Sprintf("f%02d", i)), "x")
+	}
+	s.Ping(t.Context())
+	a.since()
+	eventually(t, "the folder is listed behind", func() bool {
+		lookup(t, s, vfs.RootIno, "f00")
+		lookup(t, s, vfs.RootIno, "f01")
+		if _, err := s.Lookup(t.Context(), vfs.RootIno, "none"); !os.IsNotExist(vfs.Errno(err)) {
+			t.Fatal(err)
+		}
+		return a.count("OPENDIR") > 0
+	})
+}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -86,6 +87,8 @@ func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 		}
 		s.link.metrics.listings.count(false)
 		names, err := s.readNames(ctx, p, maxEntries)
+		// In one order whether it was known or not: programs read files in that order.
+		slices.SortFunc(names, func(a, b sftpwire.Name) int { return strings.Compare(a.Name, b.Name) })
 		if err == nil {
 			s.cache.putList(f, names, false, s.view.Follow)
 		}
@@ -165,7 +168,7 @@ func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 	if found.NameValid <= 0 || found.AttrValid <= 0 {
 		return Entry{}, false
 	}
-	n := s.tree.rememberSince(d.node, e.Name, e.Attr.Mode, moment)
+	n := s.tree.rememberSince(d.node, e.Name, e.Attr, moment)
 	if n == nil {
 		return Entry{}, false
 	}

@@ -56,6 +56,13 @@ func (r *remoteFile) set(h remoteHandle) {
 	r.conn, r.handles, r.wide = h.conn, []remoteHandle{h}, false
 }
 
+// isOpen reports whether the file has been opened on the node.
+func (r *remoteFile) isOpen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.conn != nil
+}
+
 // usable reports whether the file can still be asked for by its handles.
 func (f *sharedFile) usable() bool {
 	f.remote.mu.Lock()

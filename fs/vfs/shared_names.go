@@ -19,8 +19,14 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 	}
 	defer release()
 	st, asked, found := s.cache.look(p)
-	if known := s.tree.child(dir, name); known != nil && s.tree.anyOpen(known, true) != nil {
-		found = unknown // what is written is not in it
+	if known := s.tree.child(dir, name); known != nil {
+		if s.tree.anyOpen(known, true) != nil {
+			found = unknown // what is written is not in it
+		}
+		if s.readsAhead() {
+			s.next.arrived(known.ino, s.pause())
+			defer s.next.served(known.ino)
+		}
 	}
 	s.link.metrics.names.count(found != unknown)
 	s.listBehind(path.Dir(p))
@@ -199,6 +205,9 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	}
 	defer release()
 	defer s.tree.touch(dir)
+	if err := s.holdOpen(ctx, s.tree.child(dir, name)); err != nil {
+		return &Error{"unlink", p, err}
+	}
 	err = s.change(ctx, p, func(x *session) error { return x.Remove(context.Background(), p) },
 		s.removed(ctx, s.tree.child(dir, name), p))
 	if err != nil {
@@ -245,7 +254,7 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	defer s.tree.touch(from, to)
 	if mode == RenameNoReplace {
 		err = s.renameNew(ctx, moved, oldPath, newPath)
-	} else {
+	} else if err = s.holdOpen(ctx, s.tree.child(to, newName)); err == nil {
 		err = s.renameOver(ctx, moved, oldPath, newPath)
 	}
 	if err != nil {

@@ -29,16 +29,17 @@ type sharedFile struct {
 
 	readerOnce sync.Once
 	ahead      atomic.Pointer[readAhead]
-	readAs     atomic.Uint64 // node.seenAs when it was last read
+	fetched    atomic.Pointer[fetchedFile] // all of it, if it was fetched ahead
+	readAs     atomic.Uint64               // node.seenAs when it was last read
 	widened    atomic.Bool
 }
 
-func newSharedFile(p string, flags uint32, h remoteHandle) *sharedFile {
+// newSharedFile makes an open file, which is not open on the node yet.
+func newSharedFile(p string, flags uint32) *sharedFile {
 	access := flags & syscall.O_ACCMODE
 	f := &sharedFile{path: p, flags: flags, writable: access != syscall.O_RDONLY}
 	f.appends = f.writable && flags&syscall.O_APPEND != 0
 	f.remote.opening = semaphore.NewWeighted(1)
-	f.remote.set(h)
 	f.queue.changed = sync.NewCond(&f.queue.mu)
 	return f
 }
@@ -114,7 +115,8 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		s.cache.doubt(p)
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
-	f := newSharedFile(p, flags, h)
+	f := newSharedFile(p, flags)
+	f.remote.set(h)
 	f.node = s.tree.remember(dir, name, TypeRegular)
 	f.identity.told(&st)
 	a := s.attr(f.node, &st)
@@ -142,6 +144,14 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	if flags&syscall.O_TRUNC != 0 {
 		s.tree.cutting(n, 0)
 	}
+	var small *fetchedFile
+	if flags&(syscall.O_ACCMODE|syscall.O_TRUNC) == syscall.O_RDONLY {
+		var good bool
+		if small, good = s.fetched(ctx, n, p); good {
+			return s.openFetched(n, p, flags, small), nil
+		}
+	}
+	defer func() { s.small.free(small) }()
 	fetch := s.cache.begin(path.Dir(p))
 	defer s.cache.end(fetch)
 	o, err := s.openAsked(ctx, p, wireFlags(flags), nil)
@@ -160,11 +170,26 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 		return Opened{}, &Error{"open", p, err}
 	}
 	s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
-	f := newSharedFile(p, flags, h)
+	f := newSharedFile(p, flags)
+	f.remote.set(h)
+	if small != nil && small.stillGood(&st) {
+		f.fetched.Store(small)
+		small = nil
+	}
+	return s.opened(f, n, &st), nil
+}
+
+// opened makes known an open file that is n and has these attributes.
+func (s *Shared) opened(f *sharedFile, n *node, st *sftpwire.Stat) Opened {
 	f.node = n
 	f.told.Store(int64(min(st.Size, 1<<62)))
-	f.identity.told(&st)
-	return s.addFile(f, s.attr(n, &st)), nil
+	f.identity.told(st)
+	a := s.attr(n, st)
+	if f.fetched.Load() != nil {
+		seen, _ := s.tree.changeSeen(n)
+		f.readAs.Store(seen)
+	}
+	return s.addFile(f, a)
 }
 
 // addFile gives an open file, with the attributes it was opened with, its handle.
@@ -218,6 +243,7 @@ func (s *Shared) ended(f *sharedFile) {
 	if err != nil {
 		s.log.Error("a file was closed before its writer was told of an error", "error", err)
 	}
+	s.small.free(f.fetched.Swap(nil))
 	if r := f.ahead.Load(); r != nil {
 		r.Close()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -208,12 +209,10 @@ func (s *Shared) answered(f *sharedFile, c *chunk, h remoteHandle, err error) {
 	if err == nil {
 		s.tree.written(f.node, end, int64(len(c.data)))
 		for _, other := range s.tree.handles(f.node) {
-			if r := other.ahead.Load(); r != nil {
-				if f.appends {
-					r.Invalidate(0, -1)
-				} else {
-					r.Invalidate(c.off, int64(len(c.data)))
-				}
+			if f.appends {
+				s.dropFetched(other, 0, -1)
+			} else {
+				s.dropFetched(other, c.off, int64(len(c.data)))
 			}
 		}
 	} else {
@@ -236,11 +235,8 @@ func (s *Shared) answered(f *sharedFile, c *chunk, h remoteHandle, err error) {
 // done removes a chunk: the node has it, or never will; q.mu is held.
 func (s *Shared) done(f *sharedFile, c *chunk) {
 	q := &f.queue
-	for i, other := range q.chunks {
-		if other == c {
-			q.chunks = append(q.chunks[:i:i], q.chunks[i+1:]...)
-			break
-		}
+	if i := slices.Index(q.chunks, c); i >= 0 {
+		q.chunks = slices.Delete(q.chunks, i, i+1)
 	}
 	s.room.Release(int64(len(c.data)))
 	if len(q.chunks) == 0 {

@@ -17,6 +17,10 @@ func (s *Shared) Read(ctx context.Context, h Handle, dest []byte, off int64) (in
 	if f == nil {
 		return 0, &Error{"read", "", syscall.EBADF}
 	}
+	if off == 0 && f.isSmall() && s.readsAhead() {
+		s.next.read(f.node.ino)
+		defer s.next.served(f.node.ino)
+	}
 	if err := s.settle(ctx, f.node); err != nil {
 		return 0, &Error{"read", f.path, err}
 	}
@@ -31,9 +35,18 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 	if s.o.DirectIO || s.o.NoReadahead {
 		return s.readExact(ctx, f, dest, off)
 	}
+	seen, size := s.tree.changeSeen(f.node)
+	changed := f.readAs.Swap(seen) != seen
+	if changed {
+		s.dropFetched(f, 0, -1) // it is older than what the kernel knows
+	}
+	n, ok := f.readFetched(dest, off)
+	s.link.metrics.data.count(ok)
+	if ok {
+		return n, nil
+	}
 	r := f.reader(s)
-	if seen, size := s.tree.changeSeen(f.node); f.readAs.Swap(seen) != seen {
-		r.Invalidate(0, -1) // what was fetched ahead is older than what the kernel knows
+	if changed {
 		r.SetSize(size)
 	}
 	s.link.metrics.data.count(r.covers(off, min(int64(len(dest)), max(f.told.Load()-off, 1))))

@@ -127,7 +127,8 @@ func (s *Shared) inPlace(ctx context.Context, n *node) (*sharedFile, error) {
 		s.closeHandle(o.handle)
 		return nil, cmp.Or(err, errReplaced)
 	}
-	f := newSharedFile(p, syscall.O_WRONLY, o.handle)
+	f := newSharedFile(p, syscall.O_WRONLY)
+	f.remote.set(o.handle)
 	f.node, f.temporary = n, true
 	f.identity.told(&o.stat)
 	s.tree.addOpen(n, f)
@@ -190,9 +191,7 @@ func (s *Shared) truncate(ctx context.Context, f *sharedFile, size uint64) error
 // dropAhead drops what was read ahead of n.
 func (s *Shared) dropAhead(n *node) {
 	for _, f := range s.tree.handles(n) {
-		if r := f.ahead.Load(); r != nil {
-			r.Invalidate(0, -1)
-		}
+		s.dropFetched(f, 0, -1)
 	}
 }
 

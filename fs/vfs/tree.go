@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +40,7 @@ type node struct {
 	open     []*sharedFile    // handles on it
 	file     fileState        // of a file
 	seen     Attr             // attributes when the node last told them
+	size     int64            // in these, or in a listing since
 	seenAs   uint64           // counts how often size or time were others than before
 	changed  uint64           // tree.clock when its attributes or names were last changed
 }
@@ -68,7 +70,7 @@ func (t *tree) saw(n *node, a Attr) {
 		i.wrote = false
 	}
 	i.known, i.size, i.mtime = true, int64(min(a.Size, 1<<63-1)), a.Mtime/int64(time.Second)
-	n.seen = a
+	n.seen, n.size = a, int64(min(a.Size, 1<<62))
 	t.newsLocked(n, a)
 }
 
@@ -277,7 +279,7 @@ func (t *tree) dropLinkLocked(n, parent *node, name string) {
 	}
 	for i, l := range n.links {
 		if l.parent == parent && l.name == name {
-			n.links = append(n.links[:i:i], n.links[i+1:]...)
+			n.links = slices.Delete(n.links, i, i+1)
 			return
 		}
 	}
@@ -340,11 +342,8 @@ func (t *tree) addOpen(n *node, f *sharedFile) {
 func (t *tree) dropOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, o := range n.open {
-		if o == f {
-			n.open = append(n.open[:i:i], n.open[i+1:]...)
-			break
-		}
+	if i := slices.Index(n.open, f); i >= 0 {
+		n.open = slices.Delete(n.open, i, i+1)
 	}
 	if f.writable {
 		t.staleLocked(n)

@@ -67,7 +67,7 @@ func (t *tree) now() uint64 {
 
 // rememberSince does as remember, unless the folder's names or what is known
 // under this one were changed since the moment.
-func (t *tree) rememberSince(parent *node, name string, mode uint32, moment uint64) *node {
+func (t *tree) rememberSince(parent *node, name string, a Attr, moment uint64) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if parent.changed > moment {
@@ -76,7 +76,9 @@ func (t *tree) rememberSince(parent *node, name string, mode uint32, moment uint
 	if n := parent.children[name]; n != nil && (n.changed > moment || n.file.pending > 0) {
 		return nil
 	}
-	return t.rememberLocked(parent, name, mode)
+	n := t.rememberLocked(parent, name, a.Mode)
+	n.size = int64(min(a.Size, 1<<62))
+	return n
 }
 
 // changedTo is touch for a change of n's attributes after which the node told those

@@ -219,18 +219,18 @@ func TestTreeSince(t *testing.T) {
 	root := tr.nodes[RootIno]
 	n := tr.remember(root, "f", TypeRegular)
 	moment := tr.now()
-	if got := tr.rememberSince(root, "f", TypeRegular, moment); got != n {
+	if got := tr.rememberSince(root, "f", Attr{Mode: TypeRegular}, moment); got != n {
 		t.Fatal("nothing has changed, and yet not told")
 	}
 	tr.touch(n)
-	if tr.rememberSince(root, "f", TypeRegular, moment) != nil {
+	if tr.rememberSince(root, "f", Attr{Mode: TypeRegular}, moment) != nil {
 		t.Fatal("told of a file that was changed since")
 	}
-	if tr.rememberSince(root, "g", TypeRegular, moment) == nil {
+	if tr.rememberSince(root, "g", Attr{Mode: TypeRegular}, moment) == nil {
 		t.Fatal("not told of another")
 	}
 	tr.unlink(root, "g")
-	if tr.rememberSince(root, "g", TypeRegular, moment) != nil {
+	if tr.rememberSince(root, "g", Attr{Mode: TypeRegular}, moment) != nil {
 		t.Fatal("told of a name that was removed since")
 	}
 }
