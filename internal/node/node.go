@@ -35,8 +35,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bundlefs/internal/proc"
-	"bundlefs/internal/rmtree"
 	"bundlefs/internal/remote"
+	"bundlefs/internal/rmtree"
 )
 
 // grace is how long commands may take to end by themselves when their connection is gone.
