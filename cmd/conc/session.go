@@ -21,6 +21,8 @@ type session struct {
 	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
+	noted sync.Once // what is not obeyed of the ssh_config files was told
+
 	mu     sync.Mutex // guards client
 	client *remote.Client
 }
@@ -66,6 +68,11 @@ func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 			return s.client, nil
 		}
 	}
+	s.noted.Do(func() {
+		for _, note := range remote.Notes(s.target) {
+			s.app.ui.warn(s.node.Name, "", "%s (sshd.config = no in deploy.ini leaves the ssh_config files out)", note)
+		}
+	})
 	c, err := remote.Dial(ctx, s.target, remote.Options{Prompt: s.app.prompt, Log: s.app.ui.logger()})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package mountprog
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -183,9 +184,12 @@ func (m *mountConfig) complete(src, mountpoint string, opts []string, port, conf
 		return err
 	}
 	m.target.Host, m.target.User = m.source.host, m.source.user
+	if m.target.Dir, err = os.Getwd(); err != nil {
+		return fail("go to a folder that is there", "find the current folder: %w", err)
+	}
 	if port != "" {
 		if err := m.setPort(port); err != nil {
-			return fmt.Errorf("-p: %w", err)
+			return fail("write it as -p PORT", "-p: %w", err)
 		}
 	}
 	if config == "none" {
@@ -238,6 +242,10 @@ func (m *mountConfig) agree() error {
 		return fail("name a file with -o uidfile=FILE or -o gidfile=FILE", "idmap=file needs a file")
 	case m.fs.IDMap != "file" && (m.uidFile != "" || m.gidFile != "" || m.fs.NoMap != ""):
 		return fail("add -o idmap=file, or leave the others out", "uidfile, gidfile and nomap are for idmap=file")
+	case m.fs.FollowSymlinks && m.exclusive != "":
+		return fail("leave follow_symlinks out", "in exclusive mode a link is a link")
+	case m.exclusive == "" && m.nomount:
+		return fail("give the token too: -o exclusive=TOKEN,nomount", "nomount is for exclusive mode only")
 	case m.fs.FollowSymlinks && m.fs.TransformSymlinks:
 		return fail("leave transform_symlinks out", "with follow_symlinks there are no symlinks to transform")
 	}
@@ -265,11 +273,7 @@ func usage() string {
 			if o.group != group {
 				continue
 			}
-			name := o.name
-			if o.arg != "" {
-				name += "=" + o.arg
-			}
-			lines = append(lines, hang(fmt.Sprintf("  %-28s ", name), o.help))
+			lines = append(lines, hang(fmt.Sprintf("  %-28s ", o.form()), o.help))
 		}
 		b.WriteString(strings.Join(lines, "\n"))
 	}

@@ -23,11 +23,7 @@ func (e *ConfigError) Error() string {
 	var b strings.Builder
 	b.WriteString("ssh config: ")
 	if e.File != "" {
-		b.WriteString(e.File + ":")
-		if e.Line > 0 {
-			fmt.Fprintf(&b, "%d:", e.Line)
-		}
-		b.WriteByte(' ')
+		b.WriteString(e.place() + ": ")
 	}
 	if e.Key != "" {
 		b.WriteString(e.Key + ": ")
@@ -41,8 +37,26 @@ func (e *ConfigError) Error() string {
 
 func (e *ConfigError) Unwrap() error { return e.Err }
 
+// place is the file with the line, as far as known.
+func (e *ConfigError) place() string {
+	if e.Line == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.Line)
+}
+
 // Hint says what to do.
-func (e *ConfigError) Hint() string { return e.Fix }
+func (e *ConfigError) Hint() string {
+	switch {
+	case e.Fix != "":
+		return e.Fix
+	case e.File != "":
+		return "mend " + e.place() + "; man ssh_config tells what may be there"
+	case e.Key != "":
+		return "man ssh_config tells what " + e.Key + " may be"
+	}
+	return "write the host as [user@]host, without blanks"
+}
 
 // HostKeyKind says why a host key was refused.
 type HostKeyKind int
@@ -205,7 +219,7 @@ func (e *UnreachableError) Hint() string {
 	case UnreachableJump:
 		return "sshd on the jump host needs AllowTcpForwarding yes"
 	}
-	return ""
+	return fmt.Sprintf("can anything else on this machine reach it? %s tells more", Quote("ssh", "-v", "-p", fmt.Sprint(e.Port), e.Host))
 }
 
 // AuthError is a login that the node did not accept.
