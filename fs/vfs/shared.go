@@ -142,6 +142,8 @@ func findRoot(ctx context.Context, link *transport, root string) (string, *sftpw
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		err = syscall.ENOENT
+	case errors.Is(err, os.ErrPermission):
+		err = syscall.EACCES
 	case err == nil && !path.IsAbs(abs):
 		err = fmt.Errorf("the server gave %q as its absolute path", abs)
 	}

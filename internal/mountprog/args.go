@@ -1,6 +1,7 @@
 package mountprog
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -103,10 +104,28 @@ func flags() (f *pflag.FlagSet, c *command, opts *[]string, port, config *string
 	return f, c, opts, port, config
 }
 
+// flagHint is the advice for a flag that is none: perhaps it is one of ssh.
+func flagHint(err error) string {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		switch unknown.GetSpecifiedName() {
+		case "4":
+			return "write it as -o AddressFamily=inet"
+		case "6":
+			return "write it as -o AddressFamily=inet6"
+		case "i":
+			return "write it as -o IdentityFile=FILE"
+		case "J":
+			return "write it as -o ProxyJump=HOST"
+		}
+	}
+	return usageHint
+}
+
 func parseArgs(args []string) (*command, error) {
 	f, c, opts, port, config := flags()
 	if err := f.Parse(args); err != nil {
-		return nil, fail(usageHint, "%w", err)
+		return nil, fail(flagHint(err), "%w", err)
 	}
 	if c.help || c.version {
 		return c, nil
@@ -243,7 +262,7 @@ func (m *mountConfig) agree() error {
 	case m.fs.IDMap != "file" && (m.uidFile != "" || m.gidFile != "" || m.fs.NoMap != ""):
 		return fail("add -o idmap=file, or leave the others out", "uidfile, gidfile and nomap are for idmap=file")
 	case m.fs.FollowSymlinks && m.exclusive != "":
-		return fail("leave follow_symlinks out", "in exclusive mode a link is a link")
+		return fail("leave follow_symlinks out", "in exclusive mode a link is a link, and not followed on the node")
 	case m.exclusive == "" && m.nomount:
 		return fail("give the token too: -o exclusive=TOKEN,nomount", "nomount is for exclusive mode only")
 	case m.fs.FollowSymlinks && m.fs.TransformSymlinks:

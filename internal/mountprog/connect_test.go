@@ -11,18 +11,23 @@ import (
 // server writes a program that is an SFTP server, whatever its arguments, and keeps them.
 func (b *bench) server() (program, arguments string) {
 	b.t.Helper()
-	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"} {
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		program, arguments = filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "arguments")
-		if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" >"+arguments+"\nexec "+path+"\n"), 0o755); err != nil {
-			b.t.Fatal(err)
-		}
-		return program, arguments
+	program, arguments = filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "arguments")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" >"+arguments+"\nexec "+sftpServer(b.t)+"\n"), 0o755); err != nil {
+		b.t.Fatal(err)
 	}
-	b.t.Fatal("there is no sftp-server: run make setup")
-	return "", ""
+	return program, arguments
+}
+
+// sftpServer is OpenSSH's.
+func sftpServer(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	t.Fatal("there is no sftp-server: run make setup")
+	return ""
 }
 
 // TestSSHCommand mounts through a program, as mount(8) has it done, and looks at what can be seen.

@@ -53,8 +53,8 @@ var options = []option{
 	{"subdir", "DIR", groupMount, "mount this folder below the one that is named", func(m *mountConfig, v string) error { m.subdir = v; return nonEmpty(v) }, nil},
 	{"setuid", "USER", groupMount, "mount as this user; for root, in /etc/fstab", func(m *mountConfig, v string) error { m.setuid = v; return nonEmpty(v) }, nil},
 
-	{"uid", "UID", groupOwners, "show all files as this user's", func(m *mountConfig, v string) error { return id(&m.uid, v) }, nil},
-	{"gid", "GID", groupOwners, "show all files as this group's", func(m *mountConfig, v string) error { return id(&m.gid, v) }, nil},
+	{"uid", "UID", groupOwners, "show all files as this user's", func(m *mountConfig, v string) error { return id(&m.uid, v, "id -u") }, nil},
+	{"gid", "GID", groupOwners, "show all files as this group's", func(m *mountConfig, v string) error { return id(&m.gid, v, "getent group") }, nil},
 	{"umask", "MASK", groupOwners, "take these permission bits from what is shown (octal)", func(m *mountConfig, v string) error { return umask(&m.umask, v) }, nil},
 	{"idmap", "none|user|file", groupOwners, "how to translate the numbers of users and groups: not at all (default); that of the user on the node into that of who mounts; as uidfile and gidfile say", oneOf(func(m *mountConfig) *string { return &m.fs.IDMap }, "none", "user", "file"), nil},
 	{"uidfile", "FILE", groupOwners, "with idmap=file: lines of NAME:UID, a user here and its number on the node", func(m *mountConfig, v string) error { return path(&m.uidFile, v) }, nil},
