@@ -233,7 +233,6 @@ var optionTests = map[string]struct {
 	"entry_timeout":       {"1.5", func(m *mountConfig) bool { return *m.entryTimeout == 1500*time.Millisecond }},
 	"attr_timeout":        {"2", func(m *mountConfig) bool { return *m.attrTimeout == 2*time.Second }},
 	"negative_timeout":    {"3", func(m *mountConfig) bool { return *m.negativeTimeout == 3*time.Second }},
-	"ac_attr_timeout":     {"4", func(m *mountConfig) bool { return m.attrTimeout == nil }},
 	"kernel_cache":        {"", func(m *mountConfig) bool { return m.fs.KernelCache }},
 	"auto_cache":          {"", func(m *mountConfig) bool { return !m.fs.NoAutoCache }},
 	"noauto_cache":        {"", func(m *mountConfig) bool { return m.fs.NoAutoCache }},
@@ -278,10 +277,7 @@ func TestOptionTable(t *testing.T) {
 			t.Errorf("%s: is its effect tested %v", o.name, has)
 		}
 		if !has {
-			test.value = map[string]string{"ssh_protocol": "2", "modules": "subdir", "workaround": "rename:nobuflimit", "from_code": "UTF-8"}[o.name]
-			if test.value == "" && o.arg != "" {
-				test.value = "1"
-			}
+			test.value = unusedValue(o)
 		}
 		for _, name := range append([]string{o.name}, o.also...) {
 			if seen[name] {
@@ -291,6 +287,8 @@ func TestOptionTable(t *testing.T) {
 			word := name
 			if o.arg != "" {
 				word += "=" + test.value
+			} else if name == "nomount" {
+				word += ",exclusive=T"
 			}
 			switch m := mustParse(t, "h:d", "m", "-o", word); {
 			case has && !test.set(m):

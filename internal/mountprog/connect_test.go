@@ -130,6 +130,14 @@ test -e "$1/m/file"
 if touch "$1/m/x" 2>/dev/null; then echo written; fi
 $helper "h:$1/data" "$1/m" -o "ssh_command=$3" 2>/dev/null || echo "code $?"
 "$1/own/bundlefs" unmount "$1/m"
+if [ "$(id -u)" = 0 ]; then
+	# A line of fstab.
+	echo "h:$1/data $1/m bundlefs _netdev,nofail,x-systemd.automount,ro,fsname=by-fstab,ssh_command=$3 0 0" >"$1/fstab"
+	mount -a -T "$1/fstab"
+	grep -q "^by-fstab $1/m fuse.bundlefs ro,nosuid,nodev" /proc/self/mounts
+	test -e "$1/m/file"
+	"$1/own/bundlefs" unmount "$1/m"
+fi
 `
 	script = strings.Replace(script, "helper=$1", "ln -s \"$2\" \"$1/own/bundlefs\"\nhelper=$1", 1)
 	shell := []string{"sh", "-c", script, "sh", b.dir, self, program}

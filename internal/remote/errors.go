@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -252,6 +253,9 @@ func (e *AuthError) Unwrap() error { return e.Err }
 func (e *AuthError) Hint() string {
 	if e.Err != nil && strings.Contains(e.Err.Error(), "oo many authentication failures") {
 		return "too many keys were offered: name the right one with IdentityFile and set IdentitiesOnly yes"
+	}
+	if e.Prompted && slices.ContainsFunc(e.Tried, func(s string) bool { return strings.HasPrefix(s, "password: tried") }) {
+		return fmt.Sprintf("was that the password of %s there? a public key in ~%s/.ssh/authorized_keys does without one", e.User, e.User)
 	}
 	h := fmt.Sprintf("put your public key in ~%s/.ssh/authorized_keys on the node, or name the right key", e.User)
 	if !e.Prompted {
