@@ -71,6 +71,33 @@ func FuzzParseSource(f *testing.F) {
 	})
 }
 
+// FuzzOptions: whatever is given with -o, it is refused, or what the OpenSSH client is started with
+// has the host and nothing else in the place of the host.
+func FuzzOptions(f *testing.F) {
+	for _, s := range []string{"ro,port=2", `ssh_command=ssh 'a b',ProxyCommand=x\,y`, "ssh_command=a,User=-x,sftp_server=-y", "idmap=file,uidfile=~/x", "workaround=a:b,umask=7,,"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseArgs([]string{"me@h:", "/m", "-o", text})
+		if err != nil || c.mount.sshCommand == nil {
+			return
+		}
+		args := c.mount.sshArgs()[len(c.mount.sshCommand):]
+		host := slices.Index(args, "me@h")
+		if host < 0 {
+			t.Fatalf("%q: no host in %q", text, args)
+		}
+		for _, a := range args[:host] {
+			if !strings.HasPrefix(a, "-o") && a != "-x" && a != "-a" {
+				t.Errorf("%q: %q in %q", text, a, args)
+			}
+		}
+		if rest := args[host+1:]; len(rest) != 1 && (len(rest) != 2 || rest[0] != "-s") || len(rest) == 1 && !strings.Contains(rest[0], "/") {
+			t.Errorf("%q: %q behind the host", text, rest)
+		}
+	})
+}
+
 func TestSplitOptions(t *testing.T) {
 	for list, want := range map[string][]string{
 		"":         {},

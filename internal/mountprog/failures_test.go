@@ -268,6 +268,10 @@ func TestRefusedByMachine(t *testing.T) {
 	if out, err := exec.Command("cp", "/proc/"+strconv.Itoa(os.Getpid())+"/exe", program).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	helper := filepath.Join(b.dir, "mount.bundlefs")
+	if err := os.Symlink("bundlefs", helper); err != nil {
+		t.Fatal(err)
+	}
 	dev := filepath.Join(b.dir, "dev")
 	asUser := "exec setpriv --reuid " + fmt.Sprint(nobody) + " --regid " + fmt.Sprint(nobody) + ` --clear-groups "$@"`
 	const private = "set -e; mount --make-rprivate /; "
@@ -285,7 +289,10 @@ func TestRefusedByMachine(t *testing.T) {
 		p := &process{b: b, cmd: exec.Command("unshare", "-m", "sh", "-c", c.script, dev, program, "h:", b.mountpoint, "-F", "none")}
 		p.cmd.Env, p.cmd.Dir = b.env, b.dir
 		b.refusedBy(c.name, p, refusal{code: ExitNoFUSE, cause: c.cause, hint: c.hint})
-		if err := os.RemoveAll(dev); err != nil {
+		p = &process{b: b, cmd: exec.Command("unshare", "-m", "sh", "-c", c.script, dev+"8", helper, "h:", b.mountpoint, "-o", "rw")}
+		p.cmd.Env, p.cmd.Dir = b.env, b.dir
+		b.refusedBy(c.name+" by mount(8)", p, refusal{code: helperFailed, cause: c.cause, hint: c.hint})
+		if err := errors.Join(os.RemoveAll(dev), os.RemoveAll(dev+"8")); err != nil {
 			t.Fatal(err)
 		}
 	}

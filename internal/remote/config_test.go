@@ -250,6 +250,30 @@ func FuzzKnownHosts(f *testing.F) {
 	})
 }
 
+func FuzzRevoked(f *testing.F) {
+	f.Add("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmrPoAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+	f.Add("SSHKRL\n\x00")
+	f.Add("# a\n\n x")
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(t.TempDir(), "revoked")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var db hostDB
+		var e *ConfigError
+		switch err := db.readRevoked(file); {
+		case err != nil && (!errors.As(err, &e) || e.Hint() == ""):
+			t.Errorf("%q: %v", text, err)
+		case err == nil:
+			for _, l := range db.lines {
+				if _, revoked := db.revoked(l.key); !revoked {
+					t.Errorf("%q: line %d is not revoked", text, l.line)
+				}
+			}
+		}
+	})
+}
+
 func TestWildcard(t *testing.T) {
 	for _, test := range []struct {
 		pattern, s string
