@@ -181,8 +181,15 @@ func TestRefusedConnections(t *testing.T) {
 	closed := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 	l.Close()
 	silent, accepted := deaf(t)
+	drained := make(chan struct{})
+	t.Cleanup(func() { close(drained) })
 	go func() {
-		for range accepted {
+		for {
+			select {
+			case <-accepted:
+			case <-drained:
+				return
+			}
 		}
 	}()
 	home := b.node.Home
