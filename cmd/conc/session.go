@@ -23,6 +23,8 @@ type session struct {
 	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
+	noted sync.Once // what is not obeyed of the ssh_config files was told
+
 	mu     sync.Mutex // guards what follows
 	client *remote.Client
 	early  *early // a connection that is being made; nil when none is
@@ -72,6 +74,11 @@ func (s *session) configure(mountpoint, message string) (err error) {
 func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noted.Do(func() {
+		for _, note := range remote.Notes(s.target) {
+			s.app.ui.warn(s.node.Name, "", "%s (sshd.config = no in deploy.ini leaves the ssh_config files out)", note)
+		}
+	})
 	if err := s.standing(ctx); err != nil || s.client != nil {
 		return s.client, err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"bundlefs/internal/mountpoint"
 	"bundlefs/internal/node"
 	"bundlefs/internal/proc"
+	"bundlefs/internal/rmtree"
 )
 
 // stage is a throwaway node, with a throwaway place on the workstation for the
@@ -79,7 +79,7 @@ func (g *stage) leave() {
 		_, _ = mountpoint.Recover(g.mountPoint())
 	}
 	_ = g.node.Close()
-	_ = removeTree(g.dir)
+	_ = rmtree.Remove(g.dir)
 }
 
 // close ends and removes everything, in whatever state it is.
@@ -92,7 +92,7 @@ func (g *stage) close(ctx context.Context) error {
 		err = errors.Join(err, g.node.Close())
 	}
 	if g.dir != "" {
-		err = errors.Join(err, removeTree(g.dir))
+		err = errors.Join(err, rmtree.Remove(g.dir))
 	}
 	g.atOnce.set(nil)
 	if err != nil {
@@ -168,18 +168,4 @@ func (g *stage) end(grace time.Duration, which func(proc.Process) bool) (killed 
 		}
 		<-tick.C
 	}
-}
-
-// removeTree removes a folder, also if steps have made some of its folders unwritable.
-func removeTree(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && err == nil {
-			return os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }

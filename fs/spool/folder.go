@@ -25,6 +25,11 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("open spool %s: in use by process %d", e.Dir, e.PID)
 }
 
+// Hint says what to do.
+func (e *LockedError) Hint() string {
+	return "one mount has it at a time: bundlefs unmount ends the other one, with the folder that it is mounted on"
+}
+
 // closedError is the error of an operation on a closed spool.
 func closedError(op, path string) error {
 	return &os.PathError{Op: op, Path: path, Err: os.ErrClosed}

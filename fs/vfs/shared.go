@@ -153,11 +153,14 @@ func findRoot(ctx context.Context, link *transport, root string) (string, *sftpw
 	})
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", nil, fmt.Errorf("%s does not exist on the node: %w", show, syscall.ENOENT)
-	case err != nil:
-		return "", nil, fmt.Errorf("%s on the node: %w", show, err)
-	case !path.IsAbs(abs):
-		return "", nil, fmt.Errorf("%s on the node: the server gave %q as its absolute path", show, abs)
+		err = syscall.ENOENT
+	case errors.Is(err, os.ErrPermission):
+		err = syscall.EACCES
+	case err == nil && !path.IsAbs(abs):
+		err = fmt.Errorf("the server gave %q as its absolute path", abs)
+	}
+	if err != nil {
+		return "", nil, &RootError{show, err}
 	}
 	return abs, st, nil
 }

@@ -130,7 +130,7 @@ func TestRootRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for root, want := range map[string]string{
-		"none": "none does not exist on the node: no such file or directory",
+		"none": "none on the node: no such file or directory",
 		"file": "file on the node: not a directory",
 	} {
 		s, err := vfs.NewShared(t.Context(), vfs.SharedOptions{Dial: dial(n.Target()), Root: root})

@@ -1,8 +1,10 @@
 package mountprog
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -102,10 +104,28 @@ func flags() (f *pflag.FlagSet, c *command, opts *[]string, port, config *string
 	return f, c, opts, port, config
 }
 
+// flagHint is the advice for a flag that is none: perhaps it is one of ssh.
+func flagHint(err error) string {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		switch unknown.GetSpecifiedName() {
+		case "4":
+			return "write it as -o AddressFamily=inet"
+		case "6":
+			return "write it as -o AddressFamily=inet6"
+		case "i":
+			return "write it as -o IdentityFile=FILE"
+		case "J":
+			return "write it as -o ProxyJump=HOST"
+		}
+	}
+	return usageHint
+}
+
 func parseArgs(args []string) (*command, error) {
 	f, c, opts, port, config := flags()
 	if err := f.Parse(args); err != nil {
-		return nil, fail(usageHint, "%w", err)
+		return nil, fail(flagHint(err), "%w", err)
 	}
 	if c.help || c.version {
 		return c, nil
@@ -183,9 +203,12 @@ func (m *mountConfig) complete(src, mountpoint string, opts []string, port, conf
 		return err
 	}
 	m.target.Host, m.target.User = m.source.host, m.source.user
+	if m.target.Dir, err = os.Getwd(); err != nil {
+		return fail("go to a folder that is there", "find the current folder: %w", err)
+	}
 	if port != "" {
 		if err := m.setPort(port); err != nil {
-			return fmt.Errorf("-p: %w", err)
+			return fail("write it as -p PORT", "-p: %w", err)
 		}
 	}
 	if config == "none" {
@@ -238,6 +261,10 @@ func (m *mountConfig) agree() error {
 		return fail("name a file with -o uidfile=FILE or -o gidfile=FILE", "idmap=file needs a file")
 	case m.fs.IDMap != "file" && (m.uidFile != "" || m.gidFile != "" || m.fs.NoMap != ""):
 		return fail("add -o idmap=file, or leave the others out", "uidfile, gidfile and nomap are for idmap=file")
+	case m.fs.FollowSymlinks && m.exclusive != "":
+		return fail("leave follow_symlinks out", "in exclusive mode a link is a link, and not followed on the node")
+	case m.exclusive == "" && m.nomount:
+		return fail("give the token too: -o exclusive=TOKEN,nomount", "nomount is for exclusive mode only")
 	case m.fs.FollowSymlinks && m.fs.TransformSymlinks:
 		return fail("leave transform_symlinks out", "with follow_symlinks there are no symlinks to transform")
 	}
@@ -265,11 +292,7 @@ func usage() string {
 			if o.group != group {
 				continue
 			}
-			name := o.name
-			if o.arg != "" {
-				name += "=" + o.arg
-			}
-			lines = append(lines, hang(fmt.Sprintf("  %-28s ", name), o.help))
+			lines = append(lines, hang(fmt.Sprintf("  %-28s ", o.form()), o.help))
 		}
 		b.WriteString(strings.Join(lines, "\n"))
 	}

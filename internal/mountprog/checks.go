@@ -71,7 +71,7 @@ func (sys system) clean(path string, say *messages) error {
 		say.note("removed the dead mount of %s on %s", mounted.Source, path)
 	}
 	if _, err := mountpoint.Recover(path); err != nil {
-		return fmt.Errorf("bring back the folder under the last mount: %w", err)
+		return fail("chmod u+w "+path+" does it by hand", "bring back the folder under the last mount: %w", err)
 	}
 	return nil
 }
@@ -84,7 +84,7 @@ func (sys system) checkFolder(m *mountConfig) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail("create it: mkdir -p "+path, "mount point %s does not exist", path)
 	case err != nil:
-		return fmt.Errorf("mount point %s: %w", path, err)
+		return fail("choose a folder that you can reach", "mount point %s: %w", path, err)
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return fail("choose a folder", "mount point %s is not a folder", path)
 	case sys.euid != 0 && st.Mode&unix.S_ISVTX != 0 && int(st.Uid) != sys.euid:

@@ -19,18 +19,23 @@ import (
 // server writes a program that is an SFTP server, whatever its arguments, and keeps them.
 func (b *bench) server() (program, arguments string) {
 	b.t.Helper()
-	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"} {
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		program, arguments = filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "arguments")
-		if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" >"+arguments+"\nexec "+path+"\n"), 0o755); err != nil {
-			b.t.Fatal(err)
-		}
-		return program, arguments
+	program, arguments = filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "arguments")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" >"+arguments+"\nexec "+sftpServer(b.t)+"\n"), 0o755); err != nil {
+		b.t.Fatal(err)
 	}
-	b.t.Fatal("there is no sftp-server: run make setup")
-	return "", ""
+	return program, arguments
+}
+
+// sftpServer is OpenSSH's.
+func sftpServer(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	t.Fatal("there is no sftp-server: run make setup")
+	return ""
 }
 
 // TestSSHCommand mounts through a program, as mount(8) has it done, and looks at what can be seen.
@@ -255,6 +260,14 @@ test -e "$1/m/file"
 if touch "$1/m/x" 2>/dev/null; then echo written; fi
 $helper "h:$1/data" "$1/m" -o "ssh_command=$3" 2>/dev/null || echo "code $?"
 "$1/own/bundlefs" unmount "$1/m"
+if [ "$(id -u)" = 0 ]; then
+	# A line of fstab.
+	echo "h:$1/data $1/m bundlefs _netdev,nofail,x-systemd.automount,ro,fsname=by-fstab,ssh_command=$3 0 0" >"$1/fstab"
+	mount -a -T "$1/fstab"
+	grep -q "^by-fstab $1/m fuse.bundlefs ro,nosuid,nodev" /proc/self/mounts
+	test -e "$1/m/file"
+	"$1/own/bundlefs" unmount "$1/m"
+fi
 `
 	script = strings.Replace(script, "helper=$1", "ln -s \"$2\" \"$1/own/bundlefs\"\nhelper=$1", 1)
 	shell := []string{"sh", "-c", script, "sh", b.dir, self, program}

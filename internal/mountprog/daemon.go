@@ -98,7 +98,7 @@ func childFailed(err error, say *messages) int {
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && slices.Contains(endSignals, os.Signal(status.Signal())) {
 		return say.failure(errInterrupted)
 	}
-	return say.failure(fmt.Errorf("the mount process ended before the mount was ready: %w", err))
+	return say.failure(fail("look for the cause in the log of the system: it kills what takes too much memory", "the mount process ended before the mount was ready: %w", err))
 }
 
 // endSignals end a mount.

@@ -70,9 +70,6 @@ func (m *mountConfig) root() string {
 
 // exclusiveMode is the mode of -o exclusive, nil without.
 func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
-	if m.exclusive == "" && m.nomount {
-		return nil, fail("give the token too: -o exclusive=TOKEN,nomount", "nomount is for exclusive mode only")
-	}
 	if m.exclusive == "" {
 		return nil, nil
 	}

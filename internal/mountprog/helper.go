@@ -10,8 +10,9 @@ import (
 
 // Exit codes of mount.bundlefs, as mount(8) has them.
 const (
-	helperUsage  = 1
-	helperFailed = 32
+	helperUsage       = 1
+	helperInterrupted = 8
+	helperFailed      = 32
 )
 
 // Run runs the program as argv says, with its own name: bundlefs, or mount.bundlefs, by which
@@ -24,8 +25,10 @@ func Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.
 	switch code := Main(ctx, helperArgs(argv[1:]), stdin, stdout, stderr); code {
 	case ExitUsage:
 		return helperUsage
-	case ExitFailed:
+	case ExitFailed, ExitNoFUSE:
 		return helperFailed
+	case ExitInterrupted:
+		return helperInterrupted
 	default:
 		return code
 	}

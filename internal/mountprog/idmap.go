@@ -44,7 +44,7 @@ func readIDs(file string, lookup func(name string) (string, error)) (map[uint32]
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return nil, fail("write it: lines of NAME:NUMBER, a name here and its number on the node", "%w", err)
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil {
@@ -89,7 +89,7 @@ func readIDs(file string, lookup func(name string) (string, error)) (map[uint32]
 		ids[uint32(local)], remotes[uint32(remote)] = uint32(remote), line
 	}
 	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, fail("it has to be a text file with lines of NAME:NUMBER", "%s: %w", file, err)
 	}
 	return ids, nil
 }

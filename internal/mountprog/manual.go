@@ -86,7 +86,10 @@ it, and refused where nobody can be asked.
 	fmt.Fprintf(&b, "## Words of ssh_config\n\nAs **WORD**=*VALUE*, in any case: %s.\n\n", strings.Join(sshWords, ", "))
 	fmt.Fprintf(&b, "These have no effect: %s.\n\n", strings.Join(sshIgnored, ", "))
 	fmt.Fprintf(&b, "These only **ssh_command** knows: %s.\n\n", strings.Join(sshOthers, ", "))
-	b.WriteString(`The files ~/.ssh/config and /etc/ssh/ssh_config are read, too.
+	b.WriteString(`The files ~/.ssh/config and /etc/ssh/ssh_config are read, too. What they say that is not obeyed and may change the connection, as
+CertificateFile, PKCS11Provider, KnownHostsCommand or a Match block with **exec**, is told when it mounts. ProxyCommand is an error, since the connection
+would go elsewhere without it. RevokedHostKeys has to be a text file with one public key in a line; a file that cannot be read, or is a KRL, lets no host pass.
+Names of files that are relative begin in the folder where bundlefs is started. There are no flags **-4** and **-6**: AddressFamily does it.
 
 # MOUNTING FROM /ETC/FSTAB
 
@@ -98,7 +101,8 @@ it, and refused where nobody can be asked.
 # EXIT STATUS
 
 0: it is mounted, or was done. 1: it could not be done, and the cause was printed. 2: the arguments are wrong, and nothing was tried. 130: a signal
-came before the mount was ready. **mount.bundlefs** has the codes of mount(8): 1 and 32 in place of 2 and 1.
+came before the mount was ready. 3: this machine does not let us mount by FUSE. **mount.bundlefs** has the codes of mount(8): 1 for wrong arguments, 8 for a
+signal, 32 for all else.
 
 # ENVIRONMENT
 

@@ -273,35 +273,6 @@ func TestForeignMount(t *testing.T) {
 	b.clean()
 }
 
-func TestFailures(t *testing.T) {
-	b := newBench(t, os.Getuid())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
-	fails := func(what string, args ...string) {
-		t.Helper()
-		r := b.run("bundlefs", args...)
-		cause, hint, _ := strings.Cut(r.err, "\n")
-		if r.code != ExitFailed || !strings.HasPrefix(cause, "bundlefs: ") || !strings.Contains(r.err, what) || !strings.HasPrefix(hint, "bundlefs: hint: ") {
-			t.Errorf("exit code %d: %s, want …%s… and a hint", r.code, r.err, what)
-		}
-		b.clean()
-	}
-	fails("refused", b.args("", "-p", closed)...)
-	fails("no such host", "-F", "none", "nowhere.invalid:", b.mountpoint)
-	r := b.run("bundlefs", b.args("not/there")...)
-	if r.code != ExitFailed || !strings.Contains(r.err, "not/there") {
-		t.Errorf("no such folder on the node: %d %s", r.code, r.err)
-	}
-	b.clean()
-	b.node.NewHostKey()
-	b.node.Restart()
-	fails("host key", b.args("")...)
-}
-
 // deaf is a node that accepts connections and never says anything; the channel tells of each.
 func deaf(t *testing.T) (port string, accepted <-chan struct{}) {
 	t.Helper()

@@ -61,6 +61,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	}
 	cmd, err := parseArgs(args)
 	if err != nil {
+		if hintOf(err) == "" {
+			err = &hinted{err, usageHint}
+		}
 		say.error(err)
 		return ExitUsage
 	}

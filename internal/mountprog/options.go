@@ -54,7 +54,7 @@ func (m *mountConfig) setOption(word string) error {
 	}
 	if o := findOption(name); o != nil {
 		if err := o.apply(m, value, hasValue); err != nil {
-			return fmt.Errorf("option %s: %w", word, err)
+			return o.wrong(word, err)
 		}
 		return nil
 	}
@@ -69,6 +69,23 @@ func (m *mountConfig) setOption(word string) error {
 		return nil
 	}
 	return unknownOption(name)
+}
+
+// wrong is the error for a word with a value that the option does not take.
+func (o *option) wrong(word string, err error) error {
+	err = fmt.Errorf("option %s: %w", word, err)
+	if hintOf(err) != "" {
+		return err
+	}
+	return fail(fmt.Sprintf("write it as %s; bundlefs -h tells what it does", o.form()), "%w", err)
+}
+
+// form is how the option is written.
+func (o *option) form() string {
+	if o.arg == "" {
+		return o.name
+	}
+	return o.name + "=" + o.arg
 }
 
 // findOption looks an option up by any of its names. compression is a word of ssh_config, too,
@@ -96,7 +113,7 @@ func (o *option) apply(m *mountConfig, value string, hasValue bool) error {
 	case o.arg == "" && hasValue:
 		return fmt.Errorf("it takes no value")
 	case o.arg != "" && !hasValue && !optional:
-		return fail(fmt.Sprintf("write %s=%s", o.name, o.arg), "it needs a value")
+		return fail("write "+o.form(), "it needs a value")
 	}
 	return o.set(m, value)
 }

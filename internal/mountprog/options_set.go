@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bundlefs/fs"
+	"bundlefs/internal/remote"
 
 	"github.com/kballard/go-shellquote"
 )
@@ -139,10 +140,10 @@ func atMost(to *int, v string) error {
 	return nil
 }
 
-func id(to **uint32, v string) error {
+func id(to **uint32, v, tells string) error {
 	n, err := strconv.ParseUint(v, 10, 32)
 	if err != nil || n == 1<<32-1 {
-		return fail("id -u NAME tells a user's number, getent group NAME a group's", "%q is not a numeric id", v)
+		return fail("write the number; "+tells+" "+remote.Quote(v)+" tells that of a name", "%q is not a numeric id", v)
 	}
 	u := uint32(n)
 	*to = &u

@@ -53,8 +53,8 @@ var options = []option{
 	{"subdir", "DIR", groupMount, "mount this folder below the one that is named", func(m *mountConfig, v string) error { m.subdir = v; return nonEmpty(v) }, nil},
 	{"setuid", "USER", groupMount, "mount as this user; for root, in /etc/fstab", func(m *mountConfig, v string) error { m.setuid = v; return nonEmpty(v) }, nil},
 
-	{"uid", "UID", groupOwners, "show all files as this user's", func(m *mountConfig, v string) error { return id(&m.uid, v) }, nil},
-	{"gid", "GID", groupOwners, "show all files as this group's", func(m *mountConfig, v string) error { return id(&m.gid, v) }, nil},
+	{"uid", "UID", groupOwners, "show all files as this user's", func(m *mountConfig, v string) error { return id(&m.uid, v, "id -u") }, nil},
+	{"gid", "GID", groupOwners, "show all files as this group's", func(m *mountConfig, v string) error { return id(&m.gid, v, "getent group") }, nil},
 	{"umask", "MASK", groupOwners, "take these permission bits from what is shown (octal)", func(m *mountConfig, v string) error { return umask(&m.umask, v) }, nil},
 	{"idmap", "none|user|file", groupOwners, "how to translate the numbers of users and groups: not at all (default); that of the user on the node into that of who mounts; as uidfile and gidfile say", oneOf(func(m *mountConfig) *string { return &m.fs.IDMap }, "none", "user", "file"), nil},
 	{"uidfile", "FILE", groupOwners, "with idmap=file: lines of NAME:UID, a user here and its number on the node", func(m *mountConfig, v string) error { return path(&m.uidFile, v) }, nil},
@@ -73,7 +73,6 @@ var options = []option{
 	{"entry_timeout", "SECONDS", groupCache, "how long the kernel keeps names (1)", func(m *mountConfig, v string) error { return seconds(&m.entryTimeout, v) }, nil},
 	{"attr_timeout", "SECONDS", groupCache, "how long the kernel keeps attributes (1)", func(m *mountConfig, v string) error { return seconds(&m.attrTimeout, v) }, nil},
 	{"negative_timeout", "SECONDS", groupCache, "how long the kernel keeps that a name is not there (0)", func(m *mountConfig, v string) error { return seconds(&m.negativeTimeout, v) }, nil},
-	{"ac_attr_timeout", "SECONDS", groupCache, "how old attributes may be by which auto_cache decides; they are always asked for at an open, which is as good as 0", unusedSeconds, nil},
 	{"kernel_cache", "", groupCache, "keep the data of files in the kernel from one open to the next, whatever changes on the node", on(func(m *mountConfig) *bool { return &m.fs.KernelCache }), nil},
 	{"auto_cache", "", groupCache, "keep it while size and time of the file are the same (default)", off(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
 	{"noauto_cache", "", groupCache, "keep it not: each open reads the file anew, as sshfs does by default", on(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
@@ -81,8 +80,8 @@ var options = []option{
 	{"dir_cache", "yes|no", groupCache, "keep listings, attributes and symlinks in bundlefs, too (yes)", yesNo(func(m *mountConfig) **bool { return &m.fs.DirCache }), []string{"cache"}},
 	{"dcache_timeout", "SECONDS", groupCache, "how long they are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheTimeout, v) }, []string{"cache_timeout"}},
 	{"dcache_stat_timeout", "SECONDS", groupCache, "how long attributes are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheStatTimeout, v) }, []string{"cache_stat_timeout"}},
-	{"dcache_link_timeout", "SECONDS", groupCache, "how long targets of symlinks are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheLinkTimeout, v) }, []string{"cache_link_timeout"}},
-	{"dcache_dir_timeout", "SECONDS", groupCache, "how long listings are kept", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheDirTimeout, v) }, []string{"cache_dir_timeout"}},
+	{"dcache_link_timeout", "SECONDS", groupCache, "how long targets of symlinks are kept; never longer than attributes", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheLinkTimeout, v) }, []string{"cache_link_timeout"}},
+	{"dcache_dir_timeout", "SECONDS", groupCache, "how long listings are kept; never longer than attributes", func(m *mountConfig, v string) error { return seconds(&m.fs.DcacheDirTimeout, v) }, []string{"cache_dir_timeout"}},
 	{"dcache_max_size", "N", groupCache, "how many entries are kept", func(m *mountConfig, v string) error { return number(&m.fs.DcacheMaxSize, v, 1, 1<<30) }, []string{"cache_max_size"}},
 
 	{"sshfs_sync", "", groupData, "make each write wait until the node has the data", on(func(m *mountConfig) *bool { return &m.fs.SyncWrites }), []string{"sync"}},
@@ -107,6 +106,7 @@ var options = []option{
 	{"defaults", "", groupNone, "of fstab, for those who read it", ignore, []string{
 		"_netdev", "auto", "noauto", "nofail", "users", "nousers", "owner", "noowner", "group", "nogroup", "nouser", "async"}},
 	{"dirsync", "", groupNone, "names are always changed on the node at once, in shared mode", ignore, nil},
+	{"ac_attr_timeout", "SECONDS", groupNone, "auto_cache decides by attributes that are asked for at the open, which is as good as 0", unusedSeconds, nil},
 	{"dcache_clean_interval", "SECONDS", groupNone, "what is too old is dropped whenever something is added", unusedSeconds, []string{"cache_clean_interval", "dcache_min_clean_interval", "cache_min_clean_interval"}},
 	{"user", "[NAME]", groupNone, "of fstab, for mount(8)", ignore, []string{"comment"}},
 	{"noatime", "", groupNone, "FUSE never updates access times itself", ignore, []string{

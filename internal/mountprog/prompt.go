@@ -91,11 +91,11 @@ const maxPassword = 4096
 func passwordFrom(f *os.File) (remote.Prompter, error) {
 	line, err := firstLine(f, maxPassword)
 	defer func() { clear(line[:cap(line)]) }()
-	if err != nil {
-		return nil, fmt.Errorf("password_stdin: %w", err)
+	if err == nil && len(line) == 0 {
+		err = errors.New("standard input has no password")
 	}
-	if len(line) == 0 {
-		return nil, fail("give the password as the first line", "password_stdin: standard input has no password")
+	if err != nil {
+		return nil, fail("give the password as the first line", "password_stdin: %w", err)
 	}
 	return &stdinPassword{string(line)}, nil
 }

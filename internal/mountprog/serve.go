@@ -33,7 +33,13 @@ type serving struct {
 
 // serve mounts, and returns when the mount has ended. ready is the pipe to the parent, nil in
 // the foreground.
-func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) error {
+func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) (err error) {
+	mounted := false
+	defer func() {
+		if !mounted {
+			err = m.advised(err)
+		}
+	}()
 	if err := m.become(); err != nil {
 		return err
 	}
@@ -54,8 +60,10 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 		return err
 	}
 	defer ahead.drop()
-	if m.mountpoint, err = control.Canonical(m.mountpoint); err != nil {
+	if m.mountpoint, err = control.Canonical(m.mountpoint); errors.Is(err, os.ErrNotExist) {
 		return fail("create it with mkdir -p", "%w", err)
+	} else if err != nil {
+		return fail("choose a folder that you can reach", "%w", err)
 	}
 
 	s := &serving{cfg: m, log: log, say: say, finished: make(chan struct{})}
@@ -63,7 +71,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 	if s.ctl, err = control.Listen(m.mountpoint, s); errors.Is(err, control.ErrMounted) {
 		return taken(ctx, m.mountpoint, err)
 	} else if err != nil {
-		return err
+		return fail("set XDG_RUNTIME_DIR to a folder of yours that nobody else can enter", "%w", err)
 	}
 	defer s.ctl.Close()
 	if !m.nomount {
@@ -79,6 +87,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) e
 			return errors.Join(err, s.leaveTree())
 		}
 	}
+	mounted = true
 	return s.run(ctx, signals)
 }
 
@@ -129,9 +138,7 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal, ahead *ah
 			return errors.Join(err, s.uncover())
 		}
 	}
-	for _, note := range s.cfg.notes {
-		s.say.note("%s", note)
-	}
+	s.tell()
 	server, err := mountFS(ctx, s.cfg, prompts, ahead, s.log)
 	close(mounted)
 	<-watched
@@ -157,6 +164,23 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal, ahead *ah
 		return errors.Join(errInterrupted, s.leaveTree())
 	}
 	return nil
+}
+
+// tell prints what of options and of the ssh_config files has no effect.
+func (s *serving) tell() {
+	for _, note := range s.cfg.notes {
+		s.say.note("%s", note)
+	}
+	if s.cfg.otherWay() {
+		return
+	}
+	notes := remote.Notes(s.cfg.target)
+	for _, note := range notes {
+		s.say.note("%s", note)
+	}
+	if len(notes) > 0 {
+		s.say.note("hint: -o ssh_command=ssh has the OpenSSH client connect, which obeys all of ssh_config")
+	}
 }
 
 func (s *serving) uncover() error {

@@ -8,9 +8,9 @@ import (
 
 // sshWords are the ssh_config words that package remote obeys.
 var sshWords = []string{
-	"AddressFamily", "BatchMode", "BindAddress", "Ciphers", "ConnectTimeout", "GlobalKnownHostsFile", "HashKnownHosts", "HostKeyAlias", "HostName",
+	"AddressFamily", "BatchMode", "BindAddress", "Ciphers", "ConnectTimeout", "GlobalKnownHostsFile", "HashKnownHosts", "HostKeyAlgorithms", "HostKeyAlias", "HostName",
 	"IdentitiesOnly", "IdentityAgent", "IdentityFile", "KbdInteractiveAuthentication", "KexAlgorithms", "MACs", "NumberOfPasswordPrompts",
-	"PasswordAuthentication", "Port", "PreferredAuthentications", "ProxyJump", "PubkeyAuthentication", "ServerAliveCountMax", "ServerAliveInterval",
+	"PasswordAuthentication", "Port", "PreferredAuthentications", "ProxyJump", "PubkeyAuthentication", "RevokedHostKeys", "ServerAliveCountMax", "ServerAliveInterval",
 	"StrictHostKeyChecking", "User", "UserKnownHostsFile",
 }
 
@@ -27,10 +27,10 @@ var sshIgnored = []string{
 var sshOthers = []string{
 	"BindInterface", "CASignatureAlgorithms", "CanonicalDomains", "CanonicalizeFallbackLocal", "CanonicalizeHostname", "CanonicalizeMaxDots",
 	"CanonicalizePermittedCNAMEs", "CertificateFile", "DynamicForward", "EnableSSHKeysign", "GSSAPIClientIdentity", "GSSAPIKexAlgorithms",
-	"GSSAPIKeyExchange", "GSSAPIRenewalForcesRekey", "GSSAPIServerIdentity", "GSSAPITrustDns", "GatewayPorts", "HostKeyAlgorithms",
+	"GSSAPIKeyExchange", "GSSAPIRenewalForcesRekey", "GSSAPIServerIdentity", "GSSAPITrustDns", "GatewayPorts",
 	"HostbasedAcceptedAlgorithms", "HostbasedKeyTypes", "IgnoreUnknown", "Include", "KbdInteractiveDevices", "KnownHostsCommand", "LocalCommand",
 	"LocalForward", "LogVerbose", "PKCS11Provider", "PermitRemoteOpen", "Protocol", "ProxyCommand", "ProxyUseFdpass", "PubkeyAcceptedAlgorithms",
-	"PubkeyAcceptedKeyTypes", "RekeyLimit", "RemoteCommand", "RemoteForward", "RequiredRSASize", "RevokedHostKeys", "SecurityKeyProvider",
+	"PubkeyAcceptedKeyTypes", "RekeyLimit", "RemoteCommand", "RemoteForward", "RequiredRSASize", "SecurityKeyProvider",
 	"SessionType", "SetEnv", "SmartcardDevice", "StreamLocalBindMask", "SyslogFacility", "Tunnel", "TunnelDevice", "VerifyHostKeyDNS",
 }
 
@@ -54,10 +54,15 @@ func sshWord(name string) string {
 	return ""
 }
 
+// otherWay tells whether something else than package remote connects.
+func (m *mountConfig) otherWay() bool {
+	return m.sshCommand != nil || m.directPort != 0 || m.passive
+}
+
 // obeySSH gives the words of -o to what makes the connection. The OpenSSH client gets them as
 // they are; without SSH they mean nothing.
 func (m *mountConfig) obeySSH() error {
-	if len(m.sshCommand) > 0 || m.directPort != 0 || m.passive {
+	if m.otherWay() {
 		return nil
 	}
 	for _, o := range m.sshOptions {
@@ -100,13 +105,6 @@ func (m *mountConfig) setSSH(word, value string) error {
 			t.IdentityFile = file
 		} else {
 			t.MoreIdentityFiles = append(t.MoreIdentityFiles, file)
-		}
-	case "PreferredAuthentications":
-		// The order is remote's own; what is not in the list is not tried.
-		for method, word := range map[string]string{"publickey": "PubkeyAuthentication", "password": "PasswordAuthentication", "keyboard-interactive": "KbdInteractiveAuthentication"} {
-			if _, given := t.Options[word]; !given && !slices.Contains(strings.Split(value, ","), method) {
-				t.Options[word] = "no"
-			}
 		}
 	default:
 		if _, given := t.Options[word]; !given {

@@ -53,7 +53,10 @@ func (m *mountConfig) awaitToken(ctx context.Context, signals <-chan os.Signal, 
 	select {
 	case r := <-result:
 		if m.exclusive, err = string(r.token), r.err; err == nil && m.exclusive == "" {
-			err = fail("give the token as the first line", "exclusive=%s: standard input has no token", inputToken)
+			err = errors.New("standard input has no token")
+		}
+		if err != nil {
+			err = fail("give the token as the first line", "exclusive=%s: %w", inputToken, err)
 		}
 	case <-signals:
 		err = errInterrupted

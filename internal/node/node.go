@@ -23,7 +23,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/user"
@@ -37,6 +36,7 @@ import (
 
 	"bundlefs/internal/proc"
 	"bundlefs/internal/remote"
+	"bundlefs/internal/rmtree"
 )
 
 // grace is how long commands may take to end by themselves when their connection is gone.
@@ -197,7 +197,7 @@ func (n *Node) shutDown() error {
 		err = n.killAll()
 	}
 	if n.dir != "" {
-		err = errors.Join(err, removeAll(n.dir))
+		err = errors.Join(err, rmtree.Remove(n.dir))
 	}
 	return err
 }
@@ -221,18 +221,4 @@ func (n *Node) killAll() error {
 		}
 		<-tick.C
 	}
-}
-
-// removeAll removes a folder, also if some of its folders were made unwritable.
-func removeAll(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && err == nil {
-			return os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }

@@ -22,6 +22,13 @@ func (r *reader) algorithms() ssh.Config {
 	}
 }
 
+// hostKeyAlgorithms are those of HostKeyAlgorithms; nil when it is not given. By default SHA-1
+// is left out, as OpenSSH does.
+func (r *reader) hostKeyAlgorithms() []string {
+	secure, insecure := ssh.SupportedAlgorithms().HostKeys, ssh.InsecureAlgorithms().HostKeys
+	return r.algorithmList("HostKeyAlgorithms", secure, slices.Concat(secure, insecure))
+}
+
 // algorithmList reads a list as ssh_config has it: it replaces the defaults, or with
 // + adds to them, with - takes from them what its patterns match, with ^ comes before
 // them. Names that are not known are left out, since a file may be written for other

@@ -54,6 +54,7 @@ func TestConfig(t *testing.T) {
 		"known": func(s *settings) any { return s.knownHosts }, "global": func(s *settings) any { return s.globalHosts },
 		"bind": func(s *settings) any { return s.bind }, "ciphers": func(s *settings) any { return s.algorithms.Ciphers },
 		"macs": func(s *settings) any { return s.algorithms.MACs }, "kex": func(s *settings) any { return s.algorithms.KeyExchanges },
+		"ways": func(s *settings) any { return fmt.Sprint(s.pubkeyAuth, s.passAuth, s.kbdAuth) },
 		"keys": func(s *settings) any {
 			var list []string
 			for _, id := range s.identities {
@@ -101,6 +102,9 @@ func TestConfig(t *testing.T) {
 		{"ProxyCommand nc %h\nProxyJump a\n", Target{Host: "h"}, "jump=a"},
 		{"ProxyCommand none\n", Target{Host: "h"}, "jump="},
 		{"IdentityAgent ~/sock\n", Target{Host: "h"}, "agent={HOME}/sock"},
+		{"UserKnownHostsFile known ~/own /abs\nIdentityAgent sock\n", Target{Host: "h", Dir: "/start"}, "known=[/start/known {HOME}/own /abs]; agent=/start/sock"},
+		{"PreferredAuthentications publickey\n", Target{Host: "h"}, "ways=true false false"},
+		{"PreferredAuthentications password,publickey\nPubkeyAuthentication no\n", Target{Host: "h"}, "ways=false true false"},
 		{"IdentityAgent none\n", Target{Host: "h"}, "agent="},
 		{"IdentityAgent $PLACE\n", Target{Host: "h"}, "agent=/place"},
 		{"Include more\nPort 1\n", Target{Host: "inc"}, "port=77"},
@@ -133,10 +137,10 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestConfigWarnsAboutMatch(t *testing.T) {
-	_, log, err := resolveIn(t, "Match exec \"x\"\n User u\n", Target{Host: "h"})
-	if err != nil || !strings.Contains(log, "exec") || !strings.Contains(log, "config") {
-		t.Errorf("log %q, %v", log, err)
+func TestMatchLeftOut(t *testing.T) {
+	s, log, err := resolveIn(t, "Match exec \"x\"\n User u\n", Target{Host: "h"})
+	if err != nil || log != "" || len(s.notes) != 1 || !strings.Contains(s.notes[0], "exec") || !strings.Contains(s.notes[0], "config") {
+		t.Errorf("notes %q, log %q, %v", s.notes, log, err)
 	}
 }
 
@@ -243,6 +247,30 @@ func FuzzKnownHosts(f *testing.F) {
 			t.Fatal(err)
 		}
 		db.algorithms(name)
+	})
+}
+
+func FuzzRevoked(f *testing.F) {
+	f.Add("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmrPoAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+	f.Add("SSHKRL\n\x00")
+	f.Add("# a\n\n x")
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(t.TempDir(), "revoked")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var db hostDB
+		var e *ConfigError
+		switch err := db.readRevoked(file); {
+		case err != nil && (!errors.As(err, &e) || e.Hint() == ""):
+			t.Errorf("%q: %v", text, err)
+		case err == nil:
+			for _, l := range db.lines {
+				if _, revoked := db.revoked(l.key); !revoked {
+					t.Errorf("%q: line %d is not revoked", text, l.line)
+				}
+			}
+		}
 	})
 }
 

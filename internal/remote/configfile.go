@@ -49,6 +49,7 @@ type words struct {
 	log        *slog.Logger
 	first      map[string]origin // by lower-case word
 	identities []origin
+	leftOut    []string // Match blocks that may have been meant, a line each
 }
 
 func (w *words) set(key string, o origin) {
@@ -271,11 +272,11 @@ func splitWords(s string) ([]string, error) {
 
 // matches evaluates the criteria of a Match line with what is known so far. A
 // criterion that is not evaluated here, above all exec, which runs a program,
-// makes the block not apply, with a warning.
+// makes the block not apply, which Notes tells.
 func (w *words) matches(criteria, file string) bool {
 	list, err := splitWords(criteria)
 	if err != nil || len(list) == 0 {
-		w.log.Warn("ssh_config: malformed Match line is left out", "file", file, "match", criteria)
+		w.leaveOut(file, criteria, "it is malformed")
 		return false
 	}
 	for len(list) > 0 {
@@ -310,7 +311,7 @@ func (w *words) matches(criteria, file string) bool {
 		case "localuser":
 			subject = w.localUser
 		default:
-			w.log.Warn("ssh_config: Match block is left out: the criterion is not supported", "file", file, "criterion", name)
+			w.leaveOut(file, criteria, name+" is not supported")
 			return false
 		}
 		if matchList(arg, subject) == negated {
@@ -318,6 +319,12 @@ func (w *words) matches(criteria, file string) bool {
 		}
 	}
 	return true
+}
+
+// leaveOut notes a Match block that does not apply because of what we lack.
+func (w *words) leaveOut(file, criteria, why string) {
+	w.log.Debug("ssh_config: Match block is left out", "file", file, "match", criteria, "cause", why)
+	w.leftOut = append(w.leftOut, fmt.Sprintf("%s: the block \"Match %s\" is left out: %s", file, criteria, why))
 }
 
 // hostName is the host as HostName says so far.

@@ -62,7 +62,7 @@ func dialJumps(ctx context.Context, list string, t Target, o Options, depth int)
 	}
 	var via *Client
 	for i, hop := range hops {
-		hop.Config = t.Config
+		hop.Config, hop.Dir = t.Config, t.Dir
 		var next *Client
 		var err error
 		if i == 0 {
@@ -172,6 +172,10 @@ func connect(ctx context.Context, s *settings, o Options, via *Client) (*Client,
 		if e := ended(); e != nil {
 			return nil, e
 		}
+		var config *ConfigError
+		if errors.As(err, &config) {
+			return nil, err
+		}
 		return nil, fail(dialFailure(err), err)
 	}
 	conn := &watchedConn{Conn: raw}
@@ -234,11 +238,20 @@ func dialTCP(ctx context.Context, s *settings, via *Client) (net.Conn, error) {
 	if s.bind != "" {
 		local, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.bind)
 		if err != nil {
-			return nil, fmt.Errorf("BindAddress: %w", err)
+			return nil, notOurs(s.bind, err)
 		}
 		d.LocalAddr = &net.TCPAddr{IP: local[0].AsSlice(), Zone: local[0].Zone()}
 	}
-	return d.DialContext(ctx, s.family, addr)
+	conn, err := d.DialContext(ctx, s.family, addr)
+	if s.bind != "" && errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil, notOurs(s.bind, err)
+	}
+	return conn, err
+}
+
+// notOurs is the error for a BindAddress that this machine does not have.
+func notOurs(bind string, err error) error {
+	return &ConfigError{Key: "BindAddress", Msg: bind + " is no address of this machine", Err: err, Fix: "name one of those that 'ip address' lists, or leave BindAddress out"}
 }
 
 // dialFailure finds out why a connection could not be made.

@@ -32,17 +32,17 @@
 // # ssh_config
 //
 // Read are: AddressFamily, BatchMode, BindAddress, Ciphers, ConnectTimeout (15 s by default, for the
-// connection and all up to the end of the login, without the time that somebody
-// is asked), GlobalKnownHostsFile, HashKnownHosts, Host, HostKeyAlias, HostName,
-// IdentitiesOnly, IdentityAgent, IdentityFile, Include,
-// KbdInteractiveAuthentication, KexAlgorithms, MACs, Match (all, host, originalhost, user,
-// localuser), NumberOfPasswordPrompts, PasswordAuthentication, Port, ProxyJump,
-// PubkeyAuthentication, ServerAliveCountMax (3), ServerAliveInterval (15 s; 0
-// sends none), StrictHostKeyChecking, User, UserKnownHostsFile. Other words are
-// ignored, except for ProxyCommand, which is an error: without it the connection
-// would go elsewhere. A Match block with another criterion, above all exec, is
-// left out with a warning. The home folder is $HOME. As with ssh, the options of
-// the target are not for its jump hosts, which have their own in the file.
+// connection and all up to the end of the login, without the time that somebody is asked),
+// GlobalKnownHostsFile, HashKnownHosts, Host, HostKeyAlgorithms, HostKeyAlias, HostName,
+// IdentitiesOnly, IdentityAgent, IdentityFile, Include, KbdInteractiveAuthentication, KexAlgorithms,
+// MACs, Match (all, host, originalhost, user, localuser), NumberOfPasswordPrompts,
+// PasswordAuthentication, Port, PreferredAuthentications (without their order), ProxyJump,
+// PubkeyAuthentication, RevokedHostKeys (a text file, not a KRL), ServerAliveCountMax (3),
+// ServerAliveInterval (15 s; 0 sends none), StrictHostKeyChecking, User, UserKnownHostsFile. Other
+// words are ignored; [Notes] tells of those that may have changed the connection, as CertificateFile.
+// ProxyCommand is an error: without it the connection would go elsewhere. A Match block with
+// another criterion, above all exec, is left out, and Notes tells. The home folder is $HOME. As with
+// ssh, the options of the target are not for its jump hosts, which have their own in the file.
 //
 // # Limitations
 //

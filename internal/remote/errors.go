@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,11 +24,7 @@ func (e *ConfigError) Error() string {
 	var b strings.Builder
 	b.WriteString("ssh config: ")
 	if e.File != "" {
-		b.WriteString(e.File + ":")
-		if e.Line > 0 {
-			fmt.Fprintf(&b, "%d:", e.Line)
-		}
-		b.WriteByte(' ')
+		b.WriteString(e.place() + ": ")
 	}
 	if e.Key != "" {
 		b.WriteString(e.Key + ": ")
@@ -41,8 +38,26 @@ func (e *ConfigError) Error() string {
 
 func (e *ConfigError) Unwrap() error { return e.Err }
 
+// place is the file with the line, as far as known.
+func (e *ConfigError) place() string {
+	if e.Line == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.Line)
+}
+
 // Hint says what to do.
-func (e *ConfigError) Hint() string { return e.Fix }
+func (e *ConfigError) Hint() string {
+	switch {
+	case e.Fix != "":
+		return e.Fix
+	case e.File != "":
+		return "mend " + e.place() + "; man ssh_config tells what may be there"
+	case e.Key != "":
+		return "man ssh_config tells what " + e.Key + " may be"
+	}
+	return "write the host as [user@]host, without blanks"
+}
 
 // HostKeyKind says why a host key was refused.
 type HostKeyKind int
@@ -205,7 +220,7 @@ func (e *UnreachableError) Hint() string {
 	case UnreachableJump:
 		return "sshd on the jump host needs AllowTcpForwarding yes"
 	}
-	return ""
+	return fmt.Sprintf("can anything else on this machine reach it? %s tells more", Quote("ssh", "-v", "-p", fmt.Sprint(e.Port), e.Host))
 }
 
 // AuthError is a login that the node did not accept.
@@ -238,6 +253,9 @@ func (e *AuthError) Unwrap() error { return e.Err }
 func (e *AuthError) Hint() string {
 	if e.Err != nil && strings.Contains(e.Err.Error(), "oo many authentication failures") {
 		return "too many keys were offered: name the right one with IdentityFile and set IdentitiesOnly yes"
+	}
+	if e.Prompted && slices.ContainsFunc(e.Tried, func(s string) bool { return strings.HasPrefix(s, "password: tried") }) {
+		return fmt.Sprintf("was that the password of %s there? a public key in ~%s/.ssh/authorized_keys does without one", e.User, e.User)
 	}
 	h := fmt.Sprintf("put your public key in ~%s/.ssh/authorized_keys on the node, or name the right key", e.User)
 	if !e.Prompted {

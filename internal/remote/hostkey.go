@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -26,6 +27,11 @@ func newHostChecker(s *settings, ask *asker, log *slog.Logger) (*hostChecker, er
 	if err != nil {
 		return nil, err
 	}
+	if s.revoked != "" {
+		if err := db.readRevoked(s.revoked); err != nil {
+			return nil, err
+		}
+	}
 	h := &hostChecker{s: s, db: db, name: s.knownName(), ask: ask, log: log}
 	if s.hostKeyAlias == "" && s.port != defaultPort {
 		h.bare = strings.ToLower(s.host)
@@ -36,9 +42,29 @@ func newHostChecker(s *settings, ask *asker, log *slog.Logger) (*hostChecker, er
 // algorithms is for ssh.ClientConfig.HostKeyAlgorithms.
 func (h *hostChecker) algorithms() []string {
 	if len(h.db.find("", h.name)) == 0 && len(h.db.find("cert-authority", h.name)) == 0 && h.bare != "" {
-		return h.db.algorithms(h.bare)
+		return h.permitted(h.db.algorithms(h.bare))
 	}
-	return h.db.algorithms(h.name)
+	return h.permitted(h.db.algorithms(h.name))
+}
+
+// permitted leaves of an order what HostKeyAlgorithms names; what else that names comes last,
+// certificates only where there is nothing else.
+func (h *hostChecker) permitted(order []string) []string {
+	named := h.s.hostKeyAlgos
+	if named == nil {
+		return order
+	}
+	isNamed := func(a string) bool { return slices.Contains(named, a) }
+	list := slices.DeleteFunc(order, func(a string) bool { return !isNamed(a) })
+	for _, a := range named {
+		if !slices.Contains(list, a) && !strings.Contains(a, "-cert-v01@") {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 {
+		return named
+	}
+	return list
 }
 
 // check is an ssh.HostKeyCallback; the address it is called with is not used,

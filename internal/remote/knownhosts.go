@@ -46,7 +46,7 @@ func readKnownHosts(files []string, log *slog.Logger) (*hostDB, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read known hosts: %w", err)
+			return nil, &ConfigError{File: file, Msg: "cannot read the known hosts", Err: err, Fix: "make it a file that you may read, or name another one with UserKnownHostsFile"}
 		}
 		for i, line := range bytes.Split(data, []byte("\n")) {
 			line = bytes.TrimSpace(line)

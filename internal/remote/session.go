@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -32,6 +31,8 @@ func (e *SessionError) Hint() string {
 	switch {
 	case errors.As(e.Err, &noise):
 		return noise.Hint()
+	case strings.HasPrefix(e.What, "command "):
+		return "is the program there on the node, and may this user start it? its name has to be the whole path"
 	case errors.As(e.Err, &open):
 		return "sshd limits the sessions of one connection: MaxSessions in the node's sshd_config, 10 by default"
 	}
@@ -48,7 +49,7 @@ func (e *NoiseError) Error() string {
 
 // Hint says what to do.
 func (e *NoiseError) Hint() string {
-	return "a file that the login shell reads on the node (~/.bashrc, ~/.cshrc, …) prints this: let it print in interactive shells only; " +
+	return "a file that the login shell reads on the node (~/.bashrc, ~/.cshrc, …), or a ForceCommand, prints this: let it print in interactive shells only; " +
 		"ssh to the node with the command 'true' must print nothing"
 }
 
@@ -119,62 +120,6 @@ func (c *Client) lost(err error) error {
 	return c.Err()
 }
 
-// subsystem is a session that carries a protocol of its own.
-type subsystem struct {
-	ssh.Channel
-	once  sync.Once
-	begun bool // something was read, or it is not SFTP; used by the one that reads
-}
-
-// Read finds out whether what comes is SFTP: its first packet is short, so that the first byte of
-// the length is zero, which no text begins with.
-func (s *subsystem) Read(p []byte) (int, error) {
-	n, err := s.Channel.Read(p)
-	if n > 0 && !s.begun {
-		s.begun = true
-		if p[0] != 0 {
-			return 0, &NoiseError{printable(string(p[:min(n, 200)]))}
-		}
-	}
-	return n, err
-}
-
-// Close ends the session: the node's program sees the end of its input, and
-// reading here ends when the node has confirmed.
-func (s *subsystem) Close() error {
-	var err error
-	s.once.Do(func() {
-		if err = s.Channel.Close(); errors.Is(err, io.EOF) {
-			err = nil // the node was first
-		}
-	})
-	return err
-}
-
-// OpenSubsystem opens a session with a subsystem of the node's sshd, e.g. "sftp".
-// Closing what it returns ends the session. ctx is for the opening only. It
-// fails with *SessionError when the node refuses, *LostError when the connection
-// ended, or the cause of ctx.
-func (c *Client) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
-	return c.openProtocol(ctx, "subsystem "+name, "subsystem", name, name == "sftp")
-}
-
-// OpenCommand is as OpenSubsystem of "sftp", with a command that the node's shell runs.
-func (c *Client) OpenCommand(ctx context.Context, command string) (io.ReadWriteCloser, error) {
-	return c.openProtocol(ctx, "command "+command, "exec", command, true)
-}
-
-func (c *Client) openProtocol(ctx context.Context, what, request, name string, isSFTP bool) (io.ReadWriteCloser, error) {
-	ch, reqs, err := c.session(ctx, what, request, struct{ Name string }{name})
-	if err != nil {
-		return nil, err
-	}
-	go ssh.DiscardRequests(reqs)
-	// What it writes to standard error would fill the window of the session.
-	go func() { _, _ = io.Copy(io.Discard, ch.Stderr()) }()
-	return &subsystem{Channel: ch, begun: !isSFTP}, nil
-}
-
 // SFTP opens an SFTP session of its own; its Close ends the session and leaves
 // the connection. ctx is for the opening only.
 func (c *Client) SFTP(ctx context.Context, opts ...sftp.ClientOption) (*sftp.Client, error) {
@@ -206,6 +151,10 @@ func (c *Client) SFTP(ctx context.Context, opts ...sftp.ClientOption) (*sftp.Cli
 			return r.client, nil
 		}
 		_ = ch.Close()
+		var said *SessionError
+		if errors.As(r.err, &said) {
+			return nil, said
+		}
 		if lost := c.lost(r.err); lost != nil {
 			return nil, fmt.Errorf("open subsystem sftp on %s: %w", c.HostPort(), lost)
 		}

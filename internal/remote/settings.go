@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +38,7 @@ type settings struct {
 	port  int
 	user  string
 	home  string
+	dir   string // where relative names of files begin, "" for the current folder
 
 	identities     []identity
 	identitiesOnly bool
@@ -46,6 +49,8 @@ type settings struct {
 	strict       string
 	hashHosts    bool
 	hostKeyAlias string
+	revoked      string   // a file of keys that no host may have, "" for none
+	hostKeyAlgos []string // what a host may prove its key by; nil: what is supported
 
 	jump        string // "" connects directly
 	family      string // "tcp", "tcp4" or "tcp6"
@@ -59,6 +64,8 @@ type settings struct {
 	passAuth    bool
 	kbdAuth     bool
 	passPrompts int
+
+	notes []string // what Notes tells
 }
 
 // identity is a private key file that may be used.
@@ -108,7 +115,7 @@ func resolve(t Target, log *slog.Logger) (*settings, error) {
 	if err := w.readConfig(t.Config); err != nil {
 		return nil, err
 	}
-	s := &settings{alias: t.Host, home: home, host: w.hostName()}
+	s := &settings{alias: t.Host, home: home, dir: t.Dir, host: w.hostName()}
 	if err := (Target{Host: s.host}).validate(); err != nil {
 		return nil, w.first["hostname"].errorf("HostName", "%q is not a host name", s.host)
 	}
@@ -123,6 +130,8 @@ func resolve(t Target, log *slog.Logger) (*settings, error) {
 	s.hashHosts = r.flag("HashKnownHosts", false)
 	s.knownHosts = r.paths("UserKnownHostsFile", defaultKnownHosts)
 	s.globalHosts = r.paths("GlobalKnownHostsFile", defaultGlobalHosts)
+	s.revoked = r.file("RevokedHostKeys")
+	s.hostKeyAlgos = r.hostKeyAlgorithms()
 	s.identitiesOnly = r.flag("IdentitiesOnly", false)
 	s.agentSocket = r.agent()
 	s.identities = r.identities(append([]string{t.IdentityFile}, t.MoreIdentityFiles...))
@@ -136,17 +145,19 @@ func resolve(t Target, log *slog.Logger) (*settings, error) {
 	s.pubkeyAuth = r.choice("PubkeyAuthentication", "yes", map[string]string{"yes": "yes", "true": "yes", "unbound": "yes", "host-bound": "yes", "no": "no", "false": "no"}) == "yes"
 	s.passAuth = r.flag("PasswordAuthentication", true)
 	s.kbdAuth = r.flag("KbdInteractiveAuthentication", true)
+	r.preferred()
 	s.passPrompts = r.number("NumberOfPasswordPrompts", defaultPrompts, 1, 100)
 	s.jump = r.text("ProxyJump", "")
 	if strings.EqualFold(s.jump, "none") {
 		s.jump = ""
 	} else if o := w.first["proxycommand"]; s.jump == "" && o.val != "" && !strings.EqualFold(o.val, "none") {
 		r.fail(&ConfigError{File: o.file, Line: o.line, Key: "ProxyCommand", Msg: "it is not supported",
-			Fix: "use ProxyJump, or set ProxyJump none to connect directly"})
+			Fix: "go through the host with ProxyJump (sshd.jump in deploy.ini), or have the OpenSSH client connect: bundlefs -o ssh_command=ssh; ProxyJump none connects directly"})
 	}
 	if r.err != nil {
 		return nil, r.err
 	}
+	s.notes = w.notes()
 	return s, nil
 }
 
@@ -254,6 +265,29 @@ func (r *reader) duration(key string, def time.Duration) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
+// preferred switches off the ways to log in that PreferredAuthentications leaves out; their order
+// is our own.
+func (r *reader) preferred() {
+	o, ok := r.get("PreferredAuthentications")
+	if !ok {
+		return
+	}
+	named := strings.Split(o.val, ",")
+	for method, allowed := range map[string]*bool{"publickey": &r.s.pubkeyAuth, "password": &r.s.passAuth, "keyboard-interactive": &r.s.kbdAuth} {
+		*allowed = *allowed && slices.Contains(named, method)
+	}
+}
+
+// file reads the name of one file; "none" and nothing are "".
+func (r *reader) file(key string) string {
+	o, ok := r.get(key)
+	name := r.text(key, "")
+	if !ok || strings.EqualFold(name, "none") {
+		return ""
+	}
+	return r.path(key, name, o)
+}
+
 // paths reads a list of files; "none" is an empty list.
 func (r *reader) paths(key, def string) []string {
 	o, ok := r.get(key)
@@ -324,7 +358,11 @@ func (r *reader) path(key, path string, o origin) string {
 			return path
 		}
 	}
-	return expandHome(b.String(), r.s.home)
+	name := expandHome(b.String(), r.s.home)
+	if r.s.dir != "" && !filepath.IsAbs(name) {
+		name = filepath.Join(r.s.dir, name)
+	}
+	return name
 }
 
 func (r *reader) agent() string {

@@ -27,6 +27,9 @@ type Target struct {
 	// Config is the path of an ssh_config file; "" reads ~/.ssh/config and then
 	// /etc/ssh/ssh_config, "none" reads no file.
 	Config string
+	// Dir is where names of files begin that are relative, in the files too; "" is the current
+	// folder, which a program may have left when it connects again.
+	Dir string
 	// Options are ssh_config words, in any case, with their values; they beat
 	// the files and apply to the node only, not to the hosts on the way.
 	Options map[string]string

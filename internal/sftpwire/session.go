@@ -74,11 +74,12 @@ func (s *Session) greet(r io.Reader) error {
 	hello := binary.BigEndian.AppendUint32(nil, 5)
 	hello = append(hello, typeInit)
 	hello = binary.BigEndian.AppendUint32(hello, 3)
-	if _, err := s.ch.Write(hello); err != nil {
-		return err
-	}
+	_, sendErr := s.ch.Write(hello)
 	typ, body, err := readPacket(r)
-	if err != nil {
+	switch {
+	case sendErr != nil && (err == nil || errors.Is(err, io.EOF)):
+		return sendErr
+	case err != nil: // what a server said before it ended tells more than that it had ended
 		return err
 	}
 	if typ != typeVersion {

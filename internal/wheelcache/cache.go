@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/rmtree"
 )
 
 // Cache is a folder of wheels. Its methods may be called from several goroutines.
@@ -154,22 +156,8 @@ func (c *Cache) Temp() (dir string, done func() error, err error) {
 	}
 	return dir, sync.OnceValue(func() error {
 		defer f.Close()
-		return removeAll(dir)
+		return rmtree.Remove(dir)
 	}), nil
-}
-
-// removeAll removes a folder, also one with folders that forbid it.
-func removeAll(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }
 
 // Put moves a wheel from a Temp folder into the cache and gives its place there.
@@ -222,7 +210,7 @@ func (c *Cache) sweep() {
 		info, err := f.Stat()
 		// One that was just made may not be locked yet.
 		if err == nil && time.Since(info.ModTime()) > time.Minute && flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
-			_ = removeAll(dir)
+			_ = rmtree.Remove(dir)
 		}
 		f.Close()
 	}
