@@ -12,13 +12,14 @@ import (
 	"bundlefs/internal/sftpwire"
 )
 
-// Who reads the small files of a tree one after the other would wait two round trips
-// for each. So the next ones are fetched ahead, with their attributes. Such a file is
-// opened without asking the node if it was fetched within the timeout of attributes,
-// nothing that was heard or changed since speaks against it, and its reader has not
-// paused: who does something on the node between two files takes longer than that,
-// and finds it done. Else the node is asked, and the content is good if size and time
-// are the same as they were, and old enough to tell.
+// With -o kernel_cache nobody asks whether the content of a file is still what it was. So
+// who reads the small files of a tree one after the other, and would wait a round trip for
+// each, gets the next ones fetched ahead, with their attributes. Such a file is opened
+// without asking the node if it was fetched within the timeout of attributes, nothing
+// that was heard or changed since speaks against it, and its reader has not paused: who
+// does something on the node between two files takes longer than that, and finds it
+// done. Else the node is asked, and the content is good if size and time are the same as
+// they were, and old enough to tell.
 
 // smallBytes bounds what was fetched ahead and is not dropped yet, of all files of a mount.
 const smallBytes = 4 << 20
@@ -107,10 +108,11 @@ func (m *smallStore) free(f *fetchedFile) {
 	m.used -= f.room
 }
 
-// readsAhead reports whether small files are fetched ahead: where the link is fast that
-// is of no use.
+// readsAhead reports whether small files are fetched ahead. Without kernel_cache each open
+// asks the node, which gives a small file in the same round trip; where the link is
+// fast it is of no use either.
 func (s *Shared) readsAhead() bool {
-	return !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
+	return s.o.KernelCache && !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
 }
 
 // pause is how long a program takes at least that does something on the node meanwhile.

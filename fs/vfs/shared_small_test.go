@@ -60,7 +60,7 @@ func cat(t *testing.T, s *vfs.Shared, ino vfs.Ino) string {
 
 // Who reads the small files of a tree one after the other has the next ones fetched ahead.
 func TestSmallFilesAhead(t *testing.T) {
-	s, home, trips := slowShared(t, vfs.SharedOptions{})
+	s, home, trips := slowShared(t, vfs.SharedOptions{KernelCache: true})
 	paths, inos := smallTree(t, s, home, 5, 20)
 	got := trips(func() {
 		for i, ino := range inos {
@@ -99,7 +99,7 @@ func pause(t *testing.T, s *vfs.Shared) {
 
 // Who does something on the node between two files finds it done, whatever was fetched ahead.
 func TestChangedAfterItWasFetchedAhead(t *testing.T) {
-	s, home, trips := slowShared(t, vfs.SharedOptions{})
+	s, home, trips := slowShared(t, vfs.SharedOptions{KernelCache: true})
 	paths, inos := smallTree(t, s, home, 1, 20)
 	next := fetchedAhead(t, s, inos)
 	write(t, paths[next], "CONTENT OF "+paths[next])
@@ -120,7 +120,7 @@ func TestChangedAfterItWasFetchedAhead(t *testing.T) {
 
 // What is changed through the mount is seen at once.
 func TestChangedHereAfterItWasFetchedAhead(t *testing.T) {
-	s, home, _ := slowShared(t, vfs.SharedOptions{})
+	s, home, _ := slowShared(t, vfs.SharedOptions{KernelCache: true})
 	_, inos := smallTree(t, s, home, 1, 20)
 	ctx := t.Context()
 	next := fetchedAhead(t, s, inos)
@@ -157,7 +157,7 @@ func TestChangedHereAfterItWasFetchedAhead(t *testing.T) {
 // A file that was opened without asking the node goes on to be there for who has it
 // open when it is removed, or another takes its name.
 func TestFetchedAheadAndRemoved(t *testing.T) {
-	s, home, _ := slowShared(t, vfs.SharedOptions{})
+	s, home, _ := slowShared(t, vfs.SharedOptions{KernelCache: true})
 	paths, inos := smallTree(t, s, home, 1, 60)
 	ctx := t.Context()
 	dir := lookup(t, s, vfs.RootIno, "d00")
@@ -203,7 +203,7 @@ func TestFetchedAheadAndRemoved(t *testing.T) {
 
 // What is fetched ahead and not used does not grow without bound.
 func TestFetchedAheadIsBounded(t *testing.T) {
-	s, home, _ := slowShared(t, vfs.SharedOptions{})
+	s, home, _ := slowShared(t, vfs.SharedOptions{KernelCache: true})
 	for i := range 200 {
 		write(t, filepath.Join(home, fmt.Sprintf("f%03d", i)), string(make([]byte, 60<<10)))
 	}
