@@ -26,10 +26,10 @@
 // (readAhead). A file of which much is transferred is opened on all sessions; they
 // are used if all of them have the same attributes at one moment.
 //
-// With KernelCache, who reads small files one after the other has the next ones
-// fetched ahead (filesAhead), and opens them without asking the node while they are
-// fresh and he makes no pause (shared_small.go). Such a file is opened on the node
-// when that is needed: by who reads on, and before its name is taken away.
+// Who reads small files one after the other has the next ones fetched ahead
+// (filesAhead), and waits once for each, to hear whether it is still the same
+// (shared_small.go). Such a file is opened on the node when that is needed: by who
+// reads on, and before its name is taken away.
 //
 // The kernel's data of a file is good for the next open if size and time are the
 // same then as at the last one, and the time was old enough at that for a later

@@ -45,7 +45,7 @@ type SharedOptions struct {
 	Timeout time.Duration
 	// KernelCache says that the kernel's data of a file is good at each open; else
 	// it is if size and time are the same as at the last open, and with NoAutoCache
-	// it never is. With KernelCache small files are fetched ahead, too.
+	// it never is. With KernelCache small files that were fetched ahead are not asked about.
 	KernelCache, NoAutoCache bool
 	// DirectIO asks the kernel to cache no data.
 	DirectIO bool

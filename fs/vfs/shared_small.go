@@ -12,14 +12,16 @@ import (
 	"bundlefs/internal/sftpwire"
 )
 
-// With -o kernel_cache nobody asks whether the content of a file is still what it was. So
-// who reads the small files of a tree one after the other, and would wait a round trip for
-// each, gets the next ones fetched ahead, with their attributes. Such a file is opened
-// without asking the node if it was fetched within the timeout of attributes, nothing
-// that was heard or changed since speaks against it, and its reader has not paused: who
-// does something on the node between two files takes longer than that, and finds it
-// done. Else the node is asked, and the content is good if size and time are the same as
-// they were, and old enough to tell.
+// Who reads the small files of a tree one after the other would wait two round trips
+// for each. So the next ones are fetched ahead, with their attributes. Who opens such a
+// file asks the node for its attributes, and the content is good if size and time are
+// the same as they were, and old enough to tell.
+//
+// With -o kernel_cache nobody asks whether the content of a file is still what it was:
+// it is opened without asking the node if it was fetched within the timeout of
+// attributes, nothing that was heard or changed since speaks against it, and its reader
+// has not paused: who does something on the node between two files takes longer than
+// that, and finds it done.
 
 // smallBytes bounds what was fetched ahead and is not dropped yet, of all files of a mount.
 const smallBytes = 4 << 20
@@ -108,11 +110,10 @@ func (m *smallStore) free(f *fetchedFile) {
 	m.used -= f.room
 }
 
-// readsAhead reports whether small files are fetched ahead. Without kernel_cache each open
-// asks the node, which gives a small file in the same round trip; where the link is
-// fast it is of no use either.
+// readsAhead reports whether small files are fetched ahead: where the link is fast that
+// is of no use.
 func (s *Shared) readsAhead() bool {
-	return s.o.KernelCache && !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
+	return !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
 }
 
 // pause is how long a program takes at least that does something on the node meanwhile.
@@ -192,7 +193,7 @@ func (s *Shared) fetched(ctx context.Context, n *node, p string) (f *fetchedFile
 		s.small.free(f)
 		return nil, false
 	}
-	if !walks {
+	if !walks || !s.o.KernelCache {
 		return f, false
 	}
 	if oldest := time.Now().Add(-s.cache.attr); since.After(f.asked) || oldest.After(f.asked) {

@@ -220,3 +220,28 @@ func TestFetchedAheadIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// Without kernel_cache each open asks the node, and who walks through a tree sees what was changed
+// there a moment before.
+func TestEachOpenAsks(t *testing.T) {
+	s, home, trips := slowShared(t, vfs.SharedOptions{})
+	paths, inos := smallTree(t, s, home, 1, 40)
+	half := len(inos) / 2
+	got := trips(func() {
+		for i, ino := range inos[:half] {
+			if got := cat(t, s, ino); got != "content of "+paths[i] {
+				t.Errorf("%s: %q", paths[i], got)
+			}
+		}
+	})
+	if got > int64(half+half/2) { // one for each, but for the first few
+		t.Errorf("%d round trips for %d files", got, half)
+	}
+	for i, ino := range inos[half:] {
+		p := paths[half+i]
+		write(t, p, "CONTENT OF "+p)
+		if got := cat(t, s, ino); got != "CONTENT OF "+p {
+			t.Errorf("%s: %q", p, got)
+		}
+	}
+}

@@ -73,7 +73,7 @@ var options = []option{
 	{"entry_timeout", "SECONDS", groupCache, "how long the kernel keeps names (1)", func(m *mountConfig, v string) error { return seconds(&m.entryTimeout, v) }, nil},
 	{"attr_timeout", "SECONDS", groupCache, "how long the kernel keeps attributes (1)", func(m *mountConfig, v string) error { return seconds(&m.attrTimeout, v) }, nil},
 	{"negative_timeout", "SECONDS", groupCache, "how long the kernel keeps that a name is not there (0)", func(m *mountConfig, v string) error { return seconds(&m.negativeTimeout, v) }, nil},
-	{"kernel_cache", "", groupCache, "keep the data of files in the kernel from one open to the next, whatever changes on the node; fetch small files ahead", on(func(m *mountConfig) *bool { return &m.fs.KernelCache }), nil},
+	{"kernel_cache", "", groupCache, "keep the data of files in the kernel from one open to the next, whatever changes on the node; nor ask again about small files that were read ahead", on(func(m *mountConfig) *bool { return &m.fs.KernelCache }), nil},
 	{"auto_cache", "", groupCache, "keep it while size and time of the file are the same (default)", off(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
 	{"noauto_cache", "", groupCache, "keep it not: each open reads the file anew, as sshfs does by default", on(func(m *mountConfig) *bool { return &m.fs.NoAutoCache }), nil},
 	{"direct_io", "", groupCache, "keep no data in the kernel: each read and write is one of bundlefs", on(func(m *mountConfig) *bool { return &m.fs.DirectIO }), nil},
