@@ -208,7 +208,7 @@ func (s *Server) Unmount() error {
 }
 
 // detachTime is how long the kernel may take to let go of what is unmounted.
-const detachTime = 2 * time.Second
+const detachTime = 5 * time.Second
 
 // DetachedError is the error of an unmount after which the mount is no longer in the
 // tree of this process, but is served still: it was unmounted lazily while in use, or

@@ -24,15 +24,13 @@ const mountsEnv = "VFS_TEST_MOUNTS"
 func ownMounts(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(mountsEnv) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Fatalf("make mounts private: %v", err)
-		}
-		if err := testnode.DetachFUSE(); err != nil {
-			t.Fatal(err)
-		}
 		return true
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", testnode.DetachFUSE+`exec "$@"`, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), mountsEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = mountsOfItsOwn()
 	out, err := cmd.CombinedOutput()

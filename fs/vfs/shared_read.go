@@ -40,9 +40,8 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 	if changed {
 		s.dropFetched(f, 0, -1) // it is older than what the kernel knows
 	}
-	n, ok := f.readFetched(dest, off)
-	s.link.metrics.data.count(ok)
-	if ok {
+	if n, ok := f.readFetched(dest, off); ok {
+		s.link.metrics.data.count(true)
 		return n, nil
 	}
 	r := f.reader(s)

@@ -339,7 +339,7 @@ func TestSSHWords(t *testing.T) {
 	if m.target.IdentityFile != "/a" || !reflect.DeepEqual(m.target.MoreIdentityFiles, []string{"/b", "/c"}) || m.target.User != "me" {
 		t.Errorf("%+v", m.target)
 	}
-	if want := map[string]string{"Ciphers": "x", "PreferredAuthentications": "publickey"}; !reflect.DeepEqual(m.target.Options, want) {
+	if want := map[string]string{"Ciphers": "x", "PreferredAuthentications": "publickey", "KbdInteractiveAuthentication": "no"}; !reflect.DeepEqual(m.target.Options, want) {
 		t.Errorf("%v, want %v", m.target.Options, want)
 	}
 	m = mustParse(t, "me@[::1]:", "m", "-C", "-p", "5", "-F", "/cfg", "-o", `ssh_command=ssh -v,proxycommand=nc %h\,x,ServerAliveInterval=1,sftp_server=/x y`)

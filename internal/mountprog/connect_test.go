@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bundlefs/internal/proc"
+	"bundlefs/internal/testnode"
 )
 
 // server writes a program that is an SFTP server, whatever its arguments, and keeps them.
@@ -247,10 +248,7 @@ touch "$1/data/file"
 ln -s "$2" "$1/own/mount.bundlefs"
 helper=$1/own/mount.bundlefs
 if [ "$(id -u)" = 0 ]; then
-	mount --make-rprivate /
-	# Other tests' mounts could not end while they are in here, too.
-	awk '/ - fuse/ {print $5}' /proc/self/mountinfo | while read -r other; do umount -l "$other" || true; done
-	mount --bind "$(readlink -f /sbin)" "$1/sbin"
+` + testnode.DetachFUSE + `	mount --bind "$(readlink -f /sbin)" "$1/sbin"
 	ln -s "$1"/sbin/* "$1/own/"
 	mount --bind "$1/own" "$(readlink -f /sbin)"
 	helper="mount -t bundlefs"

@@ -159,7 +159,7 @@ func TestInAnotherNamespace(t *testing.T) {
 		flags = "-Urm"
 	}
 	// It ends with its input.
-	container := b.command("unshare", flags, "sh", "-c", "echo copied; read line")
+	container := b.command("unshare", flags, "sh", "-c", "keep=$1\n"+testnode.DetachFUSE+"echo copied; read line", "sh", b.dir)
 	in, inErr := container.StdinPipe()
 	out, outErr := container.StdoutPipe()
 	if err := errors.Join(inErr, outErr, container.Start()); err != nil {

@@ -58,7 +58,7 @@ func enterNamespace(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
-	if err := DetachFUSE(); err != nil {
+	if err := detachFUSE(); err != nil {
 		return err
 	}
 	for _, name := range []string{"passwd", "group", "shadow", "sudoers"} {
@@ -73,9 +73,17 @@ func enterNamespace(dir string) error {
 	return nil
 }
 
-// DetachFUSE unmounts the FUSE file systems in the mount namespace of the calling thread, which is to be
-// a private copy. A mount left in there would keep one alive that a test unmounts outside.
-func DetachFUSE() error {
+// DetachFUSE are commands of sh for a mount namespace of its own, the first in it: nothing that is mounted there
+// shows outside, and the FUSE file systems are unmounted, but for those below the folder $keep. A copy left in
+// there would keep a mount alive that a test unmounts outside. Who is not root outside may not unmount them.
+const DetachFUSE = `mount --make-rprivate / || exit
+awk '/ - fuse/ {print $5}' /proc/self/mountinfo | while read -r other; do
+	case $other in "${keep:-/nonexistent}"/*) ;; *) umount -l "$other" 2>/dev/null || true ;; esac
+done
+`
+
+// detachFUSE does the same in the mount namespace of the calling thread.
+func detachFUSE() error {
 	all, err := mountpoint.List("/proc/thread-self/mountinfo")
 	for _, m := range all {
 		if m.Type == "fuse" || strings.HasPrefix(m.Type, "fuse.") {
