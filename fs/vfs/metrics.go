@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,7 +17,7 @@ type Hits struct {
 type Traffic struct {
 	In          int64         `json:"bytes_in"`       // SFTP, without what SSH adds
 	Out         int64         `json:"bytes_out"`      // the same
-	RTT         time.Duration `json:"rtt_ns"`         // of the last request that was timed; 0: none yet
+	RTT         time.Duration `json:"rtt_ns"`         // the shortest of the last few requests that were timed; 0: none yet
 	Connections int64         `json:"connections"`    // how many there have been
 	Since       time.Time     `json:"since,omitzero"` // the link is in its present state; zero: never up
 	Names       Hits          `json:"names"`          // lookups
@@ -42,8 +43,45 @@ func (h *hits) read() Hits { return Hits{h.hit.Load(), h.miss.Load()} }
 // metrics are the counters of a file system; they belong to its transport.
 type metrics struct {
 	in, out, connections         atomic.Int64
-	rtt                          atomic.Int64 // nanoseconds
+	rtt                          roundTrip
 	names, attrs, listings, data hits
+}
+
+// roundTrip is how long the node takes to answer. What a request takes on a machine that is
+// busy, or a node, says little of the link: the shortest of the last few counts.
+type roundTrip struct {
+	mu    sync.Mutex    // guards what follows
+	now   time.Duration // 0: not known
+	least time.Duration // of those since that was found
+	n     int
+}
+
+// roundTrips is how many requests in a row have to take longer until the link does.
+const roundTrips = 8
+
+// took is told of a request.
+func (r *roundTrip) took(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n++; r.n == 1 || d < r.least {
+		r.least = d
+	}
+	if r.now == 0 || d < r.now || r.n == roundTrips {
+		r.now, r.n = r.least, 0
+	}
+}
+
+// measured is told of a request that was made to be timed.
+func (r *roundTrip) measured(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now, r.n = d, 0
+}
+
+func (r *roundTrip) read() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
 }
 
 // traffic is what the counters say, with the state of the link.
@@ -56,7 +94,7 @@ func (t *transport) traffic() Traffic {
 	}
 	t.mu.Unlock()
 	return Traffic{
-		In: m.in.Load(), Out: m.out.Load(), RTT: time.Duration(m.rtt.Load()), Connections: m.connections.Load(), Since: since,
+		In: m.in.Load(), Out: m.out.Load(), RTT: m.rtt.read(), Connections: m.connections.Load(), Since: since,
 		Names: m.names.read(), Attributes: m.attrs.read(), Listings: m.listings.read(), Data: m.data.read(),
 	}
 }
@@ -75,6 +113,6 @@ func (t *transport) ping(ctx context.Context) {
 	}
 	s, start := c.pick(), time.Now()
 	if _, err := on(ctx, t, s, func() (string, error) { return s.RealPath(".").Wait(context.Background()) }, nil); err == nil {
-		t.metrics.rtt.Store(int64(time.Since(start)))
+		t.metrics.rtt.measured(time.Since(start))
 	}
 }

@@ -127,9 +127,11 @@ func once[T any](ctx context.Context, t *transport, request func(s *session) (T,
 		var zero T
 		return zero, err
 	}
-	s := c.pick()
+	s, start := c.pick(), time.Now()
 	v, err := on(ctx, t, s, func() (T, error) { return request(s) }, late)
-	if isLost(err) {
+	if err == nil {
+		t.metrics.rtt.took(time.Since(start))
+	} else if isLost(err) {
 		c.fail()
 	}
 	return v, err

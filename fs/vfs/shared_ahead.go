@@ -183,7 +183,7 @@ func (s *Shared) ahead(p string, walk bool) {
 // listing is too old.
 func (s *Shared) listBehind(dir string) {
 	c := s.cache
-	rtt := time.Duration(s.link.metrics.rtt.Load())
+	rtt := s.link.metrics.rtt.read()
 	if c.noAhead || c.attr <= 0 || rtt > c.dir/4 {
 		return
 	}

@@ -113,11 +113,11 @@ func (m *smallStore) free(f *fetchedFile) {
 // readsAhead reports whether small files are fetched ahead: where the link is fast that
 // is of no use.
 func (s *Shared) readsAhead() bool {
-	return !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && time.Duration(s.link.metrics.rtt.Load()) >= behindLeast
+	return !s.o.NoReadahead && !s.o.DirectIO && s.cache.attr > 0 && s.link.metrics.rtt.read() >= behindLeast
 }
 
 // pause is how long a program takes at least that does something on the node meanwhile.
-func (s *Shared) pause() time.Duration { return 2 * time.Duration(s.link.metrics.rtt.Load()) }
+func (s *Shared) pause() time.Duration { return 2 * s.link.metrics.rtt.read() }
 
 // isSmall reports whether f is a small file from its beginning to its end.
 func (f *sharedFile) isSmall() bool {
