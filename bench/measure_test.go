@@ -44,10 +44,11 @@ type bench struct {
 	dir     string // holds everything but the node
 	node    *testnode.Node
 	link    *testnode.Link
-	home    string // of the node
-	port    int    // of the link
-	config  string // ssh_config that reaches the node, as "node", over the link
-	conc    string // the program; "" unless a workload is about it
+	rtt     time.Duration // of the link
+	home    string        // of the node
+	port    int           // of the link
+	config  string        // ssh_config that reaches the node, as "node", over the link
+	conc    string        // the program; "" unless a workload is about it
 	works   []*work
 	peers   []*peer
 	count   int // numbers folders
@@ -178,6 +179,7 @@ func chosen(list []string, name string) bool {
 // measureWork makes all runs of a workload at one round-trip time, the peers in turn.
 func (b *bench) measureWork(w *work, rtt time.Duration) {
 	b.link.SetRTT(rtt)
+	b.rtt = rtt
 	for run := range b.o.runs {
 		for _, p := range b.peers {
 			if !w.applies(b, p) {
@@ -213,6 +215,11 @@ func (b *bench) tooSlow(w *work, p *peer, rtt time.Duration, run int) bool {
 	}
 	expected := time.Duration(w.trips) * (rtt + time.Millisecond/2)
 	return p.patient && expected > tooSlow && !b.o.slow
+}
+
+// patience is how long a mount may take until it is taken to hang, as sshfs does now and then.
+func (b *bench) patience(w *work) time.Duration {
+	return 2*time.Minute + 10*time.Duration(w.trips)*(b.rtt+time.Millisecond)
 }
 
 // applies tells whether a peer can do the work.
@@ -285,12 +292,16 @@ func (b *bench) onMount(w *work, p *peer, dir string) (s sample, err error) {
 			return s, errors.Join(err, m.end())
 		}
 	}
+	hung := time.AfterFunc(b.patience(w), func() { _ = m.cmd.Process.Kill() })
 	started := time.Now()
 	err = w.mounted(b, m, filepath.Join(m.point, "t"))
 	if err == nil {
 		err = m.sync()
 	}
 	took := time.Since(started)
+	if !hung.Stop() {
+		return s, errors.Join(fmt.Errorf("not done in %v, ended: %w", b.patience(w), err), m.kill())
+	}
 	if w.name == "mount" {
 		took = m.took
 	}
