@@ -27,6 +27,25 @@ func waiting(pid int) bool {
 	return err == nil && waitPlace.Match(b)
 }
 
+// openFar makes a file on the node and opens it in the mount, far behind what may be fetched ahead
+// when it is opened.
+func openFar(t *testing.T, m *mount) *os.File {
+	t.Helper()
+	const size = 64 << 20
+	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
+		t.Fatal(err)
+	}
+	m.tell(t, "drop")
+	f, err := os.Open(filepath.Join(m.Dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(size/2, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // What waits for a node that does not answer can be ended, and the mount too.
 func TestInterruptedWhenTheLinkIsDown(t *testing.T) {
 	for _, mode := range modes {
@@ -38,20 +57,8 @@ func interruptedWhenTheLinkIsDown(t *testing.T, exclusive bool) {
 	n := testnode.Start(t)
 	l := testnode.NewLink(t, n.Addr)
 	m := newLinkedMount(t, n, l, exclusive, mountSpec{Timeout: -1})
-	// What is read is far behind what may have been fetched ahead when the file was opened.
-	const size = 64 << 20
-	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
-		t.Fatal(err)
-	}
-	m.tell(t, "drop")
-	f, err := os.Open(filepath.Join(m.Dir, "f"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := openFar(t, m)
 	defer f.Close()
-	if _, err := f.Seek(size/2, io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
 	l.Drop()
 	const catches = `import signal, sys, os
 signal.signal(signal.SIGTERM, lambda *a: sys.exit(3))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -304,19 +303,7 @@ func TestUnmountDuringCut(t *testing.T) {
 // killReader cuts the link, has a process wait in a read, and kills it.
 func killReader(t *testing.T, m *mount, link *testnode.Link) {
 	t.Helper()
-	// What is read is far behind what may have been fetched ahead when the file was opened.
-	const size = 64 << 20
-	if err := errors.Join(os.WriteFile(filepath.Join(m.Node, "f"), nil, 0o644), os.Truncate(filepath.Join(m.Node, "f"), size)); err != nil {
-		t.Fatal(err)
-	}
-	m.tell(t, "drop")
-	f, err := os.Open(filepath.Join(m.Dir, "f"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Seek(size/2, io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
+	f := openFar(t, m)
 	link.Drop()
 	cmd := exec.Command("/bin/cat")
 	cmd.Stdin = f

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"bundlefs/fs/contract"
 	"bundlefs/fs/vfs"
@@ -283,19 +282,21 @@ func TestDiscardWhileWriting(t *testing.T) {
 		}
 	}()
 	for range 3 {
-		for st := c.x.Status(); st.Pending.Files == 0 && len(st.Refused) == 0; st = c.x.Status() {
-			time.Sleep(time.Millisecond)
-		}
+		eventually(t, "something is written", func() bool {
+			st := c.x.Status()
+			return st.Pending.Files > 0 || len(st.Refused) > 0
+		})
 		var refused *vfs.RefusedError
 		if err := c.x.Sync(t.Context(), nil); !errors.As(err, &refused) {
 			t.Fatalf("barrier while it is written: %v", err)
 		}
-		_, err := c.x.Discard("d/f")
-		for errors.Is(err, syscall.ENOENT) { // it is just tried again
-			time.Sleep(time.Millisecond)
-			_, err = c.x.Discard("d/f")
-		}
-		c.must(err)
+		eventually(t, "it is refused, and not just tried again", func() bool {
+			_, err := c.x.Discard("d/f")
+			if !errors.Is(err, syscall.ENOENT) {
+				c.must(err)
+			}
+			return err == nil
+		})
 	}
 	close(stop)
 	c.must(<-ended)
