@@ -211,7 +211,7 @@ def admits(needs, version):
 def unpacked(task, bundle, wheel):
     """Where the pip of a wheel is unpacked, relative to the bundle; "" when that cannot be done.
 
-    Python takes about a fifth less time to run it from there than out of the wheel. Its metadata stay
+    Python takes less time to run it from there than out of the wheel. Its metadata stay
     in the wheel, so that it is not taken for one that is installed.
     """
     folder = os.path.join(bundle, agent.UNPACKED)
