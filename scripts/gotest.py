@@ -26,6 +26,8 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 # What was killed a moment ago may need a moment to be gone; what is a leak stays.
 GRACE = 5.0
+# What the summary at the end repeats of one failed test, in lines; the rest stands above.
+REPEATED = 15
 
 
 def mounts(folders):
@@ -120,6 +122,17 @@ def settled(look):
         time.sleep(0.1)
 
 
+def essence(lines):
+    """What a failed test said itself: neither go's frame around it nor the logs of its nodes, which are long and come last."""
+    said = []
+    for line in "".join(lines).splitlines():
+        if "the end of sshd's log" in line:
+            break
+        if not line.lstrip().startswith(("=== ", "--- ")):
+            said.append(line.strip())
+    return said[:REPEATED]
+
+
 class Report:
     """Follows the events of `go test -json`."""
 
@@ -141,8 +154,13 @@ class Report:
             if any("needs root: left out" in line for line in lines):
                 sys.stdout.write("%s %s needs root: left out\n" % (package, test))
         elif action in ("skip", "fail") and test:
-            (self.skipped if action == "skip" else self.failed).append("%s %s" % (package, test))
-            sys.stdout.write("".join(self.output.pop((package, test), [])))
+            lines = self.output.pop((package, test), [])
+            name = "%s %s" % (package, test)
+            if action == "skip":
+                self.skipped.append(name)
+            else:
+                self.failed += [name] + ["    " + line for line in essence(lines)]
+            sys.stdout.write("".join(lines))
         sys.stdout.flush()
 
     def unfinished(self):
