@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -327,15 +328,18 @@ func (s *Shared) widen(ctx context.Context, f *sharedFile) {
 // closeHandle has a handle closed. Nobody waits for the answer; one that belongs to
 // a lost connection is closed already.
 func (s *Shared) closeHandle(h remoteHandle) {
-	s.tasks.Go(func() {
-		if err := h.CloseHandle(h.id).Wait(context.Background()); err != nil && !h.conn.isLost() && !isLost(err) {
-			s.log.Warn("closing a file on the node failed", "error", err)
-		}
-	})
+	s.tasks.Go(func() { s.isClosed(h, h.CloseHandle(h.id)) })
 }
 
-// closeRemote closes all handles of f.
-func (s *Shared) closeRemote(f *sharedFile) {
+// isClosed waits for the answer of a CLOSE.
+func (s *Shared) isClosed(h remoteHandle, answer sftpwire.Request) {
+	if err := answer.Wait(context.Background()); err != nil && !h.conn.isLost() && !isLost(err) {
+		s.log.Warn("closing a file on the node failed", "error", err)
+	}
+}
+
+// closeRemote has all handles of f closed, and calls then when they are.
+func (s *Shared) closeRemote(f *sharedFile, then func()) {
 	r := &f.remote
 	r.mu.Lock()
 	handles := r.handles
@@ -344,9 +348,15 @@ func (s *Shared) closeRemote(f *sharedFile) {
 		r.gone = errClosed
 	}
 	r.mu.Unlock()
+	handles = slices.DeleteFunc(handles, func(h remoteHandle) bool { return h.conn.isLost() })
+	var answers []sftpwire.Request
 	for _, h := range handles {
-		if !h.conn.isLost() {
-			s.closeHandle(h)
-		}
+		answers = append(answers, h.CloseHandle(h.id))
 	}
+	s.tasks.Go(func() {
+		for i, answer := range answers {
+			s.isClosed(handles[i], answer)
+		}
+		then()
+	})
 }

@@ -208,12 +208,13 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 	if err := s.holdOpen(ctx, s.tree.child(dir, name)); err != nil {
 		return &Error{"unlink", p, err}
 	}
-	err = s.change(ctx, p, func(x *session) error { return x.Remove(context.Background(), p) },
-		s.removed(ctx, s.tree.child(dir, name), p))
+	n := s.tree.child(dir, name)
+	err = s.change(ctx, p, func(x *session) error { return x.Remove(context.Background(), p) }, s.removed(ctx, n, p))
 	if err != nil {
 		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
 	}
 	s.tree.unlink(dir, name)
+	s.awaitLeft(ctx, n)
 	return nil
 }
 
@@ -255,7 +256,9 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	if mode == RenameNoReplace {
 		err = s.renameNew(ctx, moved, oldPath, newPath)
 	} else if err = s.holdOpen(ctx, s.tree.child(to, newName)); err == nil {
+		replaced := s.tree.child(to, newName)
 		err = s.renameOver(ctx, moved, oldPath, newPath)
+		s.awaitLeft(ctx, replaced)
 	}
 	if err != nil {
 		s.cache.doubt(oldPath)

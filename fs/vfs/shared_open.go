@@ -32,12 +32,13 @@ type sharedFile struct {
 	fetched    atomic.Pointer[fetchedFile] // all of it, if it was fetched ahead
 	readAs     atomic.Uint64               // node.seenAs when it was last read
 	widened    atomic.Bool
+	left       chan struct{} // closed when it is released, and closed on the node
 }
 
 // newSharedFile makes an open file, which is not open on the node yet.
 func newSharedFile(p string, flags uint32) *sharedFile {
 	access := flags & syscall.O_ACCMODE
-	f := &sharedFile{path: p, flags: flags, writable: access != syscall.O_RDONLY}
+	f := &sharedFile{path: p, flags: flags, writable: access != syscall.O_RDONLY, left: make(chan struct{})}
 	f.appends = f.writable && flags&syscall.O_APPEND != 0
 	f.remote.opening = semaphore.NewWeighted(1)
 	f.queue.changed = sync.NewCond(&f.queue.mu)
@@ -248,8 +249,31 @@ func (s *Shared) ended(f *sharedFile) {
 		r.Close()
 	}
 	s.tree.dropOpen(f.node, f)
+	s.closeRemote(f, func() {
+		s.mu.Lock()
+		delete(s.leaving, f)
+		s.mu.Unlock()
+		close(f.left)
+	})
+}
+
+// awaitLeft waits until the node has closed the files of n that are released. What is sent to it after
+// that is not hindered by them: a node has no room for a new file as long as a removed one is open there.
+// The CLOSE was sent before, so that this takes no round trip.
+func (s *Shared) awaitLeft(ctx context.Context, n *node) {
+	var own []*sharedFile
 	s.mu.Lock()
-	delete(s.leaving, f)
+	for f := range s.leaving {
+		if f.node == n {
+			own = append(own, f)
+		}
+	}
 	s.mu.Unlock()
-	s.closeRemote(f)
+	for _, f := range own {
+		select {
+		case <-f.left:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
