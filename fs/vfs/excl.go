@@ -108,6 +108,7 @@ type Exclusive struct {
 	unsynced   map[Ino]bool // whose data in the spool is perhaps not on the disk
 	quiet      bool         // nothing is started until it is
 	doubts     []*doubt     // changes on the node of which it is not known whether they were made
+	clearing   bool         // somebody looks at the node for them
 	seq        uint64       // numbers the changes
 	sends      uint64       // counts what was sent of contents and attributes
 	generation uint64       // of the journal: which nodes it tells of

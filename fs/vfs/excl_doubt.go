@@ -57,8 +57,9 @@ func (x *Exclusive) doubted(a *action) {
 		v.from.doubts++
 	}
 	x.doubts = append(x.doubts, v)
-	if len(x.doubts) == 1 {
-		x.tasks.Go(func() { x.clearDoubts(x.ctx) })
+	if !x.clearing {
+		x.clearing = true
+		x.tasks.Go(func() { _ = x.clearDoubts(x.ctx) }) // its end is told to all who wait, its error is ctx's
 	}
 }
 
@@ -159,26 +160,24 @@ var errNoPlace = fmt.Errorf("not on the node: %w", syscall.EIO)
 var errFenced = errors.New("the lock is lost")
 
 // clearDoubts looks at the node for all that is in doubt, until it is certain, or
-// ctx ends.
-func (x *Exclusive) clearDoubts(ctx context.Context) error {
+// ctx ends. One does so at a time: who sets clearing, which it takes back.
+func (x *Exclusive) clearDoubts(ctx context.Context) (err error) {
 	for {
-		c, err := x.link.getForever(ctx)
-		if err != nil {
-			return err
-		}
 		x.mu.Lock()
-		if len(x.doubts) == 0 {
+		// In the moment in which this ends, so that no doubt is left to nobody, or to two.
+		if x.clearing = err == nil && len(x.doubts) > 0; !x.clearing {
 			x.mu.Unlock()
-			return nil
+			return err
 		}
 		x.mu.Unlock()
+		var c *connection
+		if c, err = x.link.getForever(ctx); err != nil {
+			continue
+		}
 		err = x.clearDoubtsOn(ctx, c)
-		switch {
-		case err == nil:
-		case isLost(err), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		if isLost(err) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			c.fail()
-		default:
-			return err
+			err = nil
 		}
 	}
 }
