@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bundlefs/internal/control"
+	"bundlefs/internal/lease"
 	"bundlefs/internal/node"
 	"bundlefs/internal/testnode"
 )
@@ -26,6 +27,7 @@ type counts struct {
 	Work     string         `json:"work"`
 	Requests map[string]int `json:"requests"` // by type
 	Total    int            `json:"total"`
+	Lease    int            `json:"lease"` // how often the owner record was opened, among them
 	// Waves is how often the node had nothing to do for half a round trip and was then
 	// asked again: of few requests the round trips that one waits for, of a stream fewer.
 	Waves int     `json:"waves"`
@@ -167,11 +169,8 @@ func (b *bench) countOne(w *work, tally *tally) (c counts, err error) {
 		return c, err
 	}
 	took := time.Since(started)
-	requests, waves := tally.take()
-	c = counts{Work: w.name, Requests: requests, Waves: waves, Trips: float64(took) / float64(max(b.o.countRTT, 1))}
-	for _, n := range c.Requests {
-		c.Total += n
-	}
+	c = tally.take()
+	c.Work, c.Trips = w.name, float64(took)/float64(max(b.o.countRTT, 1))
 	return c, nil
 }
 
@@ -179,33 +178,35 @@ func (b *bench) countOne(w *work, tally *tally) (c counts, err error) {
 type tally struct {
 	pause time.Duration // between two waves of them
 
-	mu    sync.Mutex // guards what follows
-	n     map[string]int
-	waves int
-	last  time.Time
+	mu   sync.Mutex // guards what follows
+	n    counts
+	last time.Time
 }
 
 func (t *tally) add(r node.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n == nil {
-		t.n = map[string]int{}
+	if t.n.Requests == nil {
+		t.n.Requests = map[string]int{}
 	}
-	t.n[r.Name]++
+	t.n.Requests[r.Name]++
+	t.n.Total++
+	if r.Name == "OPEN" && filepath.Base(r.Path) == lease.RecordName {
+		t.n.Lease++
+	}
 	now := time.Now()
 	if now.Sub(t.last) > t.pause {
-		t.waves++
+		t.n.Waves++
 	}
 	t.last = now
 }
 
 // take returns what was counted and begins anew.
-func (t *tally) take() (requests map[string]int, waves int) {
+func (t *tally) take() counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	requests, waves = t.n, t.waves
-	t.n, t.waves, t.last = nil, 0, time.Time{}
-	return requests, waves
+	defer func() { t.n, t.last = counts{}, time.Time{} }()
+	return t.n
 }
 
 // byType lists requests, the most frequent first.
