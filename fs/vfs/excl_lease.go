@@ -117,6 +117,16 @@ func (x *Exclusive) fenceOff(cause error) {
 	x.changed.Broadcast()
 }
 
+// unfenced is errFenced when the lease is lost.
+func (x *Exclusive) unfenced() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.fence != nil {
+		return errFenced
+	}
+	return nil
+}
+
 // writable is checked by every change, before it is made; mu is held.
 func (x *Exclusive) writable() error {
 	if x.fence != nil {

@@ -73,13 +73,13 @@ func (x *Exclusive) sync(ctx context.Context, progress func(Progress), prove boo
 	waited.prove()
 	var told time.Time
 	for {
-		if x.fence != nil {
+		if x.fence != nil && x.still() {
 			return &Error{"sync", x.rootDir, x.writable()}
 		}
 		if x.stuck {
 			return &Error{"sync", x.o.Spool, errSpoolFull}
 		}
-		if (x.marks.first == nil || x.marks.first.seq > upTo) && !x.inDoubt(upTo) {
+		if x.fence == nil && (x.marks.first == nil || x.marks.first.seq > upTo) && !x.inDoubt(upTo) {
 			ours, err := waited.proven()
 			if err != nil {
 				return &Error{"sync", x.rootDir, err}
@@ -109,6 +109,12 @@ func (x *Exclusive) sync(ctx context.Context, progress func(Progress), prove boo
 		x.mu.Lock()
 	}
 	return x.refusals()
+}
+
+// still reports whether nothing is being sent: nothing is under way, or there is no link for it; mu is held.
+func (x *Exclusive) still() bool {
+	c, _, _ := x.link.state()
+	return x.running == 0 || c == nil || c.isLost()
 }
 
 // inDoubt reports whether it is not known of some change up to upTo whether the node has
@@ -188,13 +194,13 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 				busy = busy || m != nil && m.seq <= upTo
 			}
 		}
-		if err := x.writable(); err != nil {
+		if err := x.writable(); err != nil && x.still() {
 			return &Error{"fsync", n.name(), err}
 		}
 		if x.stuck {
 			return &Error{"fsync", n.name(), errSpoolFull}
 		}
-		if !busy {
+		if !busy && x.fence == nil {
 			ours, err := waited.proven()
 			if err != nil {
 				return &Error{"fsync", n.name(), err}

@@ -150,6 +150,9 @@ func (x *Exclusive) sendContent(c *connection, a *action) error {
 		x.mu.Unlock()
 	}
 	for u.err == nil {
+		if u.err = x.unfenced(); u.err != nil {
+			break // it was lost meanwhile: no more goes to what may be another's
+		}
 		u.send(&rounds[len(rounds)-1])
 		if u.err != nil || !x.another(a, content, &rounds) {
 			break
