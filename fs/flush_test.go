@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"log/slog"
-	"os"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -11,23 +10,34 @@ import (
 	"bundlefs/fs/vfs"
 )
 
-// openable is a file system of which files can be opened.
-type openable struct{ vfs.FileSystem }
-
-func (openable) Open(context.Context, vfs.Ino, uint32) (vfs.Opened, error) {
-	return vfs.Opened{Handle: 7}, nil
+// openable is a file system of which files can be opened and made.
+type openable struct {
+	vfs.FileSystem
+	opened vfs.Opened
 }
 
-// close(2) asks for nothing where nothing can have been written, and waits for what was.
-func TestOnlyWritersFlush(t *testing.T) {
-	g := newGlue(openable{}, slog.New(slog.DiscardHandler), nil)
-	for flags, flushes := range map[int]bool{os.O_RDONLY: false, os.O_WRONLY: true, os.O_RDWR: true, os.O_WRONLY | os.O_APPEND: true} {
-		var out fuse.OpenOut
-		if status := g.Open(nil, &fuse.OpenIn{Flags: uint32(flags)}, &out); !status.Ok() {
-			t.Fatal(status)
+func (o openable) Open(context.Context, vfs.Ino, uint32) (vfs.Opened, error) { return o.opened, nil }
+
+func (o openable) Create(context.Context, vfs.Ino, string, uint32, uint32) (vfs.Entry, vfs.Opened, error) {
+	return vfs.Entry{}, o.opened, nil
+}
+
+// The kernel is told with each file what it need not ask for.
+func TestOpenFlags(t *testing.T) {
+	for o, want := range map[vfs.Opened]uint32{
+		{}:                0,
+		{KeepCache: true}: fuse.FOPEN_KEEP_CACHE,
+		{DirectIO: true}:  fuse.FOPEN_DIRECT_IO,
+		{NoFlush: true}:   fuse.FOPEN_NOFLUSH,
+	} {
+		g := newGlue(openable{opened: o}, slog.New(slog.DiscardHandler), nil)
+		var opened fuse.OpenOut
+		if status := g.Open(nil, &fuse.OpenIn{}, &opened); !status.Ok() || opened.OpenFlags != want {
+			t.Errorf("%+v: open has flags %#x, %v, want %#x", o, opened.OpenFlags, status, want)
 		}
-		if got := out.OpenFlags&fuse.FOPEN_NOFLUSH == 0; got != flushes {
-			t.Errorf("flags %o: flushed %v", flags, got)
+		var created fuse.CreateOut
+		if status := g.Create(nil, &fuse.CreateIn{}, "f", &created); !status.Ok() || created.OpenFlags != want {
+			t.Errorf("%+v: create has flags %#x, %v, want %#x", o, created.OpenFlags, status, want)
 		}
 	}
 }

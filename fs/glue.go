@@ -74,6 +74,9 @@ func opened(o vfs.Opened, out *fuse.OpenOut) {
 	if o.DirectIO {
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	}
+	if o.NoFlush {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH
+	}
 }
 
 // Lookup implements fuse.RawFileSystem. "Does not exist" is an answer with an

@@ -28,9 +28,6 @@ func (g *glue) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 		return g.status(err)
 	}
 	opened(o, out)
-	if in.Flags&syscall.O_ACCMODE == syscall.O_RDONLY {
-		out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing was written that close(2) could wait for
-	}
 	return fuse.OK
 }
 

@@ -29,7 +29,7 @@ func (x *Exclusive) addFile(n *xnode, flags uint32) Opened {
 	}
 	x.lastHandle++
 	x.files[x.lastHandle] = f
-	return Opened{Handle: x.lastHandle, KeepCache: true}
+	return Opened{Handle: x.lastHandle, KeepCache: true, NoFlush: true}
 }
 
 // Create implements [FileSystem].

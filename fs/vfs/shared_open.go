@@ -201,7 +201,7 @@ func (s *Shared) addFile(f *sharedFile, a Attr) Opened {
 	defer s.mu.Unlock()
 	s.lastHandle++
 	s.files[s.lastHandle] = f
-	return Opened{Handle: s.lastHandle, KeepCache: keep && !s.o.NoAutoCache || s.o.KernelCache, DirectIO: s.o.DirectIO}
+	return Opened{Handle: s.lastHandle, KeepCache: keep && !s.o.NoAutoCache || s.o.KernelCache, DirectIO: s.o.DirectIO, NoFlush: !f.writable}
 }
 
 // Release implements [FileSystem].

@@ -1,12 +1,14 @@
 package vfs_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"bundlefs/fs/vfs"
+	"bundlefs/internal/testnode"
 )
 
 // What is read beside what is asked for, by option.
@@ -57,6 +59,29 @@ func TestSyncWrites(t *testing.T) {
 		}
 		if got, err := os.ReadFile(filepath.Join(n.Home, "f")); err != nil || string(got) != text {
 			t.Errorf("%q, %v, want %q", got, err, text)
+		}
+	}
+}
+
+// close(2) waits for what was written in shared mode, and never in exclusive mode.
+func TestNoFlush(t *testing.T) {
+	n := testnode.Start(t)
+	s := newShared(t, n.Target(), vfs.SharedOptions{})
+	x := newLeased(t)
+	y, err := x.mount("ours")
+	x.must(err)
+	defer func() { x.must(y.Close()) }()
+	for flags, behind := range map[int]bool{os.O_RDONLY: true, os.O_WRONLY: false, os.O_RDWR | os.O_APPEND: false} {
+		for files, want := range map[vfs.FileSystem]bool{s: behind, y: true} {
+			e, o, err := files.Create(t.Context(), vfs.RootIno, fmt.Sprint("f", flags), uint32(flags), 0o644)
+			x.must(err)
+			files.Release(o.Handle)
+			again, err := files.Open(t.Context(), e.Attr.Ino, uint32(flags))
+			x.must(err)
+			files.Release(again.Handle)
+			if o.NoFlush != want || again.NoFlush != want {
+				t.Errorf("%T, flags %o: created %v, opened %v, want %v", files, flags, o.NoFlush, again.NoFlush, want)
+			}
 		}
 	}
 }

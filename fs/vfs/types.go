@@ -78,6 +78,8 @@ type Opened struct {
 	KeepCache bool
 	// DirectIO asks the kernel not to cache this file.
 	DirectIO bool
+	// NoFlush says that there is nothing close(2) would wait for: Flush need not be called.
+	NoFlush bool
 }
 
 // RenameMode says what [FileSystem].Rename does with a name that exists.
