@@ -21,7 +21,7 @@ import (
 // python is the node's, whose pip and setuptools are in pythonWheels.
 const python = "/usr/bin/python3"
 
-// patienceAfter is how long what is done after a deploy may take.
+// patienceAfter is how long what is done after a measurement may take.
 const patienceAfter = time.Minute
 
 // deployment is one deploy by one peer, from lock to unlock: into dir/venv, with dir/bundle as the lock.

@@ -212,9 +212,9 @@ func (m *mounted) memory() error {
 	return errors.New("no VmHWM in /proc/PID/status")
 }
 
-// end unmounts and waits for the process.
+// end unmounts and waits for the process. A copy in the mount namespace of another test keeps a mount for as long as that runs.
 func (m *mounted) end() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patienceAfter)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
@@ -226,7 +226,7 @@ func (m *mounted) end() error {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return errors.Join(err, m.kill())
+			return errors.Join(fmt.Errorf("%s cannot be unmounted: %w", m.p.name, err), m.kill())
 		}
 	}
 	select {

@@ -292,8 +292,7 @@ func TestSyslog(t *testing.T) {
 	if out, err := exec.Command("cp", fmt.Sprintf("/proc/%d/exe", os.Getpid()), program).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	s.must("unshare", "-m", "sh", "-c", `set -e
-mount --make-rprivate /
+	s.must("unshare", "-m", "sh", "-c", testnode.DetachFUSE+`set -e
 if [ -e /dev/log ]; then mount --bind "$1/log" "$(readlink -f /dev/log)"; else mount --bind "$1" "$(readlink -f /var/run)"; fi
 "$2" "h:$3" "$4" -o "ssh_command=$5,dir_cache=no"
 kill -9 $(cat "$6/pids")

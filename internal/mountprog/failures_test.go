@@ -281,7 +281,7 @@ func TestRefusedByMachine(t *testing.T) {
 	}
 	dev := filepath.Join(b.dir, "dev")
 	asUser := "exec setpriv --reuid " + fmt.Sprint(nobody) + " --regid " + fmt.Sprint(nobody) + ` --clear-groups "$@"`
-	const private = "set -e; mount --make-rprivate /; "
+	const private = testnode.DetachFUSE + "set -e; "
 	const noDevice = `mkdir "$0"; for f in null zero urandom tty; do touch "$0/$f"; mount --bind /dev/$f "$0/$f"; done; mount --rbind "$0" /dev; `
 	const noHelper = `for f in fusermount3 fusermount; do for p in $(which -a $f); do mount --bind /dev/null "$(readlink -f "$p")"; done; done 2>/dev/null || true; `
 	for _, c := range []struct {
