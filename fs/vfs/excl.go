@@ -101,6 +101,7 @@ type Exclusive struct {
 	compactAt  int64        // length of the journal at which it is begun anew
 	full       bool         // the local disk is: the journal is begun anew as soon as it can be
 	owed       [][]byte     // records that there was no room for
+	scratch    []byte       // memory for those that are written now
 	stuck      bool         // nothing is started until they are written
 	keep       int64        // bytes that the journal needs room for, of what it tells of
 	unsaid     map[Ino]bool // whose content the node has, which is among the owed

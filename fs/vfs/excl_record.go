@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // recordKind is what a record of the journal tells. The numbers are written to
@@ -44,9 +45,14 @@ type record struct {
 	Data    []byte // shares memory with the payload after decoding
 }
 
-// encode writes all fields in order, numbers as varints: most are zero.
-func (r *record) encode() []byte {
-	b := make([]byte, 0, 64+len(r.Name)+len(r.Name2)+len(r.Target)+len(r.Data))
+// encode makes the payload of a record.
+func (r *record) encode() []byte { return r.appendTo(make([]byte, 0, r.room())) }
+
+// room is about how many bytes it takes.
+func (r *record) room() int { return 64 + len(r.Name) + len(r.Name2) + len(r.Target) + len(r.Data) }
+
+// appendTo writes all fields in order, numbers as varints: most are zero.
+func (r *record) appendTo(b []byte) []byte {
 	b = append(b, byte(r.Kind))
 	for _, v := range [...]uint64{r.Seq, uint64(r.Ino), uint64(r.Parent), uint64(r.Parent2), uint64(r.Off), uint64(r.Len), uint64(r.Mask)} {
 		b = binary.AppendUvarint(b, v)
@@ -119,6 +125,9 @@ func decodeRecord(b []byte) (record, error) {
 	return r, nil
 }
 
+// scratchMost is how much memory is kept for the next records, in bytes.
+const scratchMost = 256 << 10
+
 // note writes records of one change, all or none, before the change is made: what
 // is acknowledged is in the journal. Inodes on the node that the journal does
 // not tell of yet, those with the names in about, are told of first. mu is held.
@@ -140,10 +149,16 @@ func (x *Exclusive) note(about []*dentry, records ...*record) error {
 	for _, p := range payloads {
 		keep += tellBytes(p, 0)
 	}
+	scratch := x.scratch[:0] // what is appended to the journal is not kept
 	for _, r := range records {
-		p := r.encode()
+		start := len(scratch)
+		scratch = r.appendTo(slices.Grow(scratch, r.room()))
+		p := scratch[start:]
 		keep += tellBytes(p, len(r.Data))
 		payloads = append(payloads, p)
+	}
+	if cap(scratch) <= scratchMost {
+		x.scratch = scratch
 	}
 	err := x.withRoom(func() error { return x.spool.AppendKeeping(keep+tellFactor*keepLeast, payloads...) })
 	if err == nil {

@@ -112,10 +112,14 @@ func (x *Exclusive) toSpool(n *xnode, d *content) error {
 func (x *Exclusive) memWrite(d *content, data []byte, off int64) {
 	end := int(off) + len(data)
 	before := cap(d.mem)
-	if end > len(d.mem) {
-		d.mem = slices.Grow(d.mem, end-len(d.mem))[:end]
+	if int(off) == len(d.mem) { // the memory is not cleared first
+		d.mem = append(d.mem, data...)
+	} else {
+		if end > len(d.mem) {
+			d.mem = slices.Grow(d.mem, end-len(d.mem))[:end]
+		}
+		copy(d.mem[off:], data)
 	}
-	copy(d.mem[off:], data)
 	x.memBytes += int64(cap(d.mem) - before)
 }
 
