@@ -326,3 +326,40 @@ func TestReadAheadModel(t *testing.T) {
 		t.Errorf("%d bytes are held, %d were allowed", r.budget.used, r.budget.most)
 	}
 }
+
+// What was begun is what the first reader gets, with nothing asked again, not even behind its end.
+func TestReadAheadBegin(t *testing.T) {
+	f := &fakeFile{data: randomBytes(7000)}
+	r := newTestReader(t, f, readBytes, 255<<10)
+	r.Begin(8192)
+	r.Begin(8192)
+	r.budget.fetches.Wait()
+	if !r.covers(0, 7000) {
+		t.Error("it is not there")
+	}
+	buf := make([]byte, 8192)
+	if n, err := r.ReadAt(t.Context(), buf, 0); err != nil || !bytes.Equal(buf[:n], f.data) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if got := f.requests(); !slices.Equal(got, [][2]int64{{0, 8192}}) {
+		t.Errorf("asked for %v", got)
+	}
+	// For the second time the node is asked, and so it is at what was the end.
+	f.data = randomBytes(9000)
+	if n, err := r.ReadAt(t.Context(), buf, 7000); err != nil || !bytes.Equal(buf[:n], f.data[7000:9000]) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if n, err := r.ReadAt(t.Context(), buf, 0); err != nil || n != 8192 || !bytes.Equal(buf, f.data[:8192]) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// Where there is no room, nothing is begun.
+func TestReadAheadBeginFull(t *testing.T) {
+	f := &fakeFile{data: randomBytes(7000)}
+	r := newTestReader(t, f, 4096, 255<<10)
+	r.Begin(8192)
+	if got := f.requests(); len(got) > 0 {
+		t.Errorf("asked for %v", got)
+	}
+}
