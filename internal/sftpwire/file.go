@@ -35,27 +35,29 @@ func (s *Session) Open(ctx context.Context, path string, flags uint32, a Attrs) 
 	return s.SendOpen(path, flags, a).Wait(ctx)
 }
 
-// Write writes data at an offset.
-func (s *Session) Write(handle string, off uint64, data []byte) Request {
+// Write writes data at an offset. The data must stay as it is until written, which may
+// be nil, is called, or the request is answered; where the session ends before, written
+// is never called.
+func (s *Session) Write(handle string, off uint64, data []byte, written func()) Request {
 	b := appendString(nil, handle)
 	b = binary.BigEndian.AppendUint64(b, off)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
-	return Request{s.send(typeWrite, b, data)}
+	return Request{s.sendData(typeWrite, b, data, written)}
 }
 
 // Fsetstat sets attributes of an open file.
 func (s *Session) Fsetstat(handle string, a Attrs) Request {
-	return Request{s.send(typeFsetstat, a.append(appendString(nil, handle)), nil)}
+	return Request{s.send(typeFsetstat, a.append(appendString(nil, handle)))}
 }
 
 // Fsync writes an open file to the server's disk; the server must have announced [ExtFsync].
 func (s *Session) Fsync(handle string) Request {
-	return Request{s.send(typeExtended, appendString(appendString(nil, ExtFsync), handle), nil)}
+	return Request{s.send(typeExtended, appendString(appendString(nil, ExtFsync), handle))}
 }
 
 // CloseHandle closes a handle.
 func (s *Session) CloseHandle(handle string) Request {
-	return Request{s.send(typeClose, appendString(nil, handle), nil)}
+	return Request{s.send(typeClose, appendString(nil, handle))}
 }
 
 // Mkdir makes a folder with permissions, less the server's umask.
@@ -65,18 +67,18 @@ func (s *Session) Mkdir(ctx context.Context, path string, permissions uint32) er
 
 // Rmdir removes an empty folder.
 func (s *Session) Rmdir(ctx context.Context, path string) error {
-	return status(ctx, s.send(typeRmdir, appendString(nil, path), nil))
+	return status(ctx, s.send(typeRmdir, appendString(nil, path)))
 }
 
 // Rename renames to a name that must not exist.
 func (s *Session) Rename(ctx context.Context, oldPath, newPath string) error {
-	return status(ctx, s.send(typeRename, appendString(appendString(nil, oldPath), newPath), nil))
+	return status(ctx, s.send(typeRename, appendString(appendString(nil, oldPath), newPath)))
 }
 
 // PosixRename renames and replaces; the server must have announced [ExtPosixRename].
 func (s *Session) PosixRename(ctx context.Context, oldPath, newPath string) error {
 	b := appendString(nil, ExtPosixRename)
-	return status(ctx, s.send(typeExtended, appendString(appendString(b, oldPath), newPath), nil))
+	return status(ctx, s.send(typeExtended, appendString(appendString(b, oldPath), newPath)))
 }
 
 // Hardlink makes another name; the server must have announced [ExtHardlink].

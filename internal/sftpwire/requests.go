@@ -25,7 +25,7 @@ func (s *Session) Limits(ctx context.Context) (Limits, error) {
 	if _, ok := s.Extension(ExtLimits); !ok {
 		return Limits{}, nil
 	}
-	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits), nil))
+	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits)))
 	if err != nil {
 		return Limits{}, err
 	}
@@ -51,5 +51,5 @@ func (s *Session) Setstat(ctx context.Context, path string, a Attrs, nofollow bo
 
 // Remove removes a file, never a folder.
 func (s *Session) Remove(ctx context.Context, path string) error {
-	return status(ctx, s.send(typeRemove, appendString(nil, path), nil))
+	return status(ctx, s.send(typeRemove, appendString(nil, path)))
 }

@@ -36,17 +36,17 @@ func (r StatRequest) Wait(ctx context.Context) (Stat, error) {
 
 // Lstat asks for the attributes of a path, of a symbolic link itself.
 func (s *Session) Lstat(path string) StatRequest {
-	return StatRequest{s.send(typeLstat, appendString(nil, path), nil)}
+	return StatRequest{s.send(typeLstat, appendString(nil, path))}
 }
 
 // Stat asks for the attributes of what a path leads to.
 func (s *Session) Stat(path string) StatRequest {
-	return StatRequest{s.send(typeStat, appendString(nil, path), nil)}
+	return StatRequest{s.send(typeStat, appendString(nil, path))}
 }
 
 // Fstat asks for the attributes of an open file.
 func (s *Session) Fstat(handle string) StatRequest {
-	return StatRequest{s.send(typeFstat, appendString(nil, handle), nil)}
+	return StatRequest{s.send(typeFstat, appendString(nil, handle))}
 }
 
 // OpenRequest is an open that was sent. Whoever does not wait for it leaves the
@@ -67,29 +67,29 @@ func (r OpenRequest) Wait(ctx context.Context) (handle string, err error) {
 func (s *Session) SendOpen(path string, flags uint32, a Attrs) OpenRequest {
 	b := appendString(nil, path)
 	b = binary.BigEndian.AppendUint32(b, flags)
-	return OpenRequest{s.send(typeOpen, a.append(b), nil)}
+	return OpenRequest{s.send(typeOpen, a.append(b))}
 }
 
 // SendMkdir, SendSymlink, SendHardlink and SendSetstat are Mkdir, Symlink, Hardlink
 // and Setstat for who asks something more before he waits.
 func (s *Session) SendMkdir(path string, permissions uint32) Request {
 	a := Attrs{Permissions: &permissions}
-	return Request{s.send(typeMkdir, a.append(appendString(nil, path)), nil)}
+	return Request{s.send(typeMkdir, a.append(appendString(nil, path)))}
 }
 
 func (s *Session) SendSymlink(target, path string) Request {
-	return Request{s.send(typeSymlink, appendString(appendString(nil, target), path), nil)}
+	return Request{s.send(typeSymlink, appendString(appendString(nil, target), path))}
 }
 
 func (s *Session) SendHardlink(oldPath, newPath string) Request {
 	b := appendString(nil, ExtHardlink)
-	return Request{s.send(typeExtended, appendString(appendString(b, oldPath), newPath), nil)}
+	return Request{s.send(typeExtended, appendString(appendString(b, oldPath), newPath))}
 }
 
 func (s *Session) SendSetstat(path string, a Attrs, nofollow bool) Request {
 	if !nofollow {
-		return Request{s.send(typeSetstat, a.append(appendString(nil, path)), nil)}
+		return Request{s.send(typeSetstat, a.append(appendString(nil, path)))}
 	}
 	b := appendString(appendString(nil, ExtLSetstat), path)
-	return Request{s.send(typeExtended, a.append(b), nil)}
+	return Request{s.send(typeExtended, a.append(b))}
 }
