@@ -26,7 +26,7 @@ Each op of a step has its part of the agent in a file of its own, step_OP.py,
 that comes in the first frame, {"modules": [["step_venv", SOURCE], ...]}, and
 imports this one as "agent"; so do the other agent_*.py.
 
-The main thread reads requests, one thread works on them. When standard input
+The main thread reads requests, one thread works on them, others wait for signals and for silence. When standard input
 ends, a hangup comes or conc is silent for SILENCE seconds, the agent kills what
 it runs and ends itself.
 """
@@ -266,8 +266,7 @@ class Agent:
 
     def serve(self):
         os.chdir(self.home)
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.leave(1))
+        self.hear()
         try:
             for name, source in self.frame()["modules"]:
                 load(name, source)
@@ -287,6 +286,19 @@ class Agent:
                     self.start(request)
         except EOFError:
             self.leave(0)
+
+    def hear(self):
+        """Leaves at a signal. The main thread cannot be waited for: one that comes as it begins to read would not interrupt it."""
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+        def listen():
+            os.read(told, 1)
+            self.leave(1)
+        threading.Thread(target=listen, daemon=True).start()
 
     def start(self, request):
         task = Task(self.channel, request, self.home)
