@@ -203,6 +203,8 @@ def end_processes(left):
 def main(arguments):
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+    # nohup has it ignored by all that is started here, and tests send it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # An interrupt goes through the same cleaning as an end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
