@@ -205,7 +205,7 @@ func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
 			return nil, syscall.EOPNOTSUPP
 		}
-		return thenLook(wire, p, func() sftpwire.Request { return wire.SendSetstat(p, a, isLink) })
+		return thenLook(wire, p, nil, func() sftpwire.Request { return wire.SendSetstat(p, a, isLink) })
 	})
 	if errors.Is(err, os.ErrPermission) && a.Size == nil {
 		return nil, syscall.EPERM // one word of SFTP for two; who may not chmod gets this one

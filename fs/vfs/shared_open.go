@@ -86,9 +86,10 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		return Entry{}, Opened{}, &Error{"create", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
 	// Exclusively first: only a file that this call made gets its permissions.
-	o, err := s.createRemote(ctx, p, flags, &mode)
+	o, err := s.createRemote(ctx, p, flags, &mode, folder)
 	made := err == nil
 	if isFailure(err) {
 		if err = s.whyNotMade(ctx, p, err); errors.Is(err, syscall.EEXIST) && flags&syscall.O_EXCL == 0 {
@@ -116,6 +117,7 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		s.cache.doubt(p)
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
+	folder.changed(nil)
 	f := newSharedFile(p, flags)
 	f.remote.set(h)
 	f.node = s.tree.remember(dir, name, TypeRegular)

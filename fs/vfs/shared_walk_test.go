@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -144,6 +145,28 @@ func TestWalkWithoutAhead(t *testing.T) {
 				t.Errorf("%d folders were listed, and a program has listed 3", got)
 			}
 		})
+	}
+}
+
+// The root folder of the node is not listed as a name in itself when its attributes are known.
+func TestListRoot(t *testing.T) {
+	s, _, _ := counted(t, vfs.SharedOptions{Root: "/"})
+	for range 2 {
+		o, err := s.OpenDir(t.Context(), vfs.RootIno)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, err := s.ReadDir(t.Context(), o.Handle, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ReleaseDir(o.Handle)
+		if slices.ContainsFunc(names, func(e vfs.DirEntry) bool { return e.Name == "/" }) {
+			t.Error("the root is listed in itself")
+		}
+		if _, err := s.Getattr(t.Context(), vfs.RootIno, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
