@@ -45,7 +45,7 @@ type aheadOf struct {
 	unused   int // listed ahead and neither used nor dropped
 	running  int
 	last     time.Time           // when a program last listed a folder of a walk
-	removed  time.Time           // when one was last found to remove what it walks through
+	removed  time.Time           // when a folder was last removed that a program had listed
 	refused  map[string]struct{} // folders that could not be listed, or are too large
 	renewing map[string]struct{} // paths whose attributes are asked for
 	tasks    sync.WaitGroup
@@ -77,12 +77,14 @@ func (a *aheadOf) wasted() {
 // walked notes that a program lists the folder p, and reports whether it is
 // walking through the tree.
 func (a *aheadOf) walked(p string) bool {
-	walk := slices.Contains(a.listed, path.Dir(p))
-	if !slices.Contains(a.listed, p) {
-		a.listed = append(a.listed, p)
-		if len(a.listed) > walkMemory {
-			a.listed = slices.Delete(a.listed, 0, 1)
-		}
+	above := path.Dir(p)
+	walk := slices.Contains(a.listed, above)
+	a.listed = slices.DeleteFunc(a.listed, func(l string) bool { return l == p || l == above })
+	if a.listed = append(a.listed, p); walk && above != p {
+		a.listed = append(a.listed, above) // it is as recent, however many are below
+	}
+	if len(a.listed) > walkMemory {
+		a.listed = slices.Delete(a.listed, 0, len(a.listed)-walkMemory)
 	}
 	return walk
 }
@@ -236,10 +238,12 @@ func (s *Shared) emptied(p string) {
 	defer c.mu.Unlock()
 	a, now := &c.ahead, time.Now()
 	dir := path.Dir(p)
+	if slices.Contains(a.listed, p) {
+		a.removed = now
+	}
 	if c.noAhead || a.closed || !slices.Contains(a.listed, dir) {
 		return
 	}
-	a.removed = now
 	d := c.dirs[dir]
 	if d == nil || len(d.names) > nextLeft || a.running >= aheadRequests {
 		return

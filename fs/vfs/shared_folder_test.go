@@ -150,6 +150,9 @@ func TestNextFolderIsListedWhenOneIsEmptied(t *testing.T) {
 		idle()
 	}
 	empty(0)
+	if err := s.Rmdir(t.Context(), vfs.RootIno, "d000"); err != nil {
+		t.Fatal(err)
+	}
 	if got := trips(func() {
 		if got := len(listed(t, s, folders[1].Attr.Ino)); got != files {
 			t.Errorf("%d files", got)

@@ -129,6 +129,23 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// However many folders are below one, all of them are listed ahead.
+func TestLongWalk(t *testing.T) {
+	s, n, a := counted(t, vfs.SharedOptions{})
+	makeTree(t, n.Home, 500, 0)
+	a.since()
+	for _, f := range listed(t, s, vfs.RootIno) {
+		listed(t, s, f.Attr.Ino)
+		eventually(t, "what is listed ahead is there", func() bool { return vfs.Behind(s) == 0 })
+	}
+	if got := a.count("OPENDIR"); got != 501 {
+		t.Errorf("%d listings of 501 folders", got)
+	}
+	if m := s.Status().Traffic; m.Listings.Misses != 2 {
+		t.Errorf("listings %+v, want two that the node was asked for", m.Listings)
+	}
+}
+
 func TestWalkWithoutAhead(t *testing.T) {
 	for name, o := range map[string]vfs.CacheOptions{"off": {Off: true}, "not ahead": {NoAhead: true}} {
 		t.Run(name, func(t *testing.T) {
