@@ -47,7 +47,7 @@ type aheadOf struct {
 	last     time.Time           // when a program last listed a folder of a walk
 	removed  time.Time           // when a folder was last removed that a program had listed
 	refused  map[string]struct{} // folders that could not be listed, or are too large
-	renewing map[string]struct{} // paths whose attributes are asked for
+	renewing map[string]struct{} // paths whose attributes are asked for, and folders with a "/" behind that are listed
 	tasks    sync.WaitGroup
 	closed   bool
 }

@@ -14,6 +14,10 @@ import (
 // is too old; and a change of its names, which makes its size and time others, brings its
 // attributes along.
 
+// renewMost is how many names a folder has at most that is listed again because one of its
+// subfolders is used.
+const renewMost = 64
+
 // renews reports whether that is worth it: over a fast link it is of no use, and over one
 // that is very slow the answer is too old when it comes.
 func (s *Shared) renews() bool {
@@ -29,9 +33,11 @@ func (s *Shared) used(dir *node) {
 	way := s.tree.way(dir)
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
-	now := time.Now()
+	now, inTime := time.Now(), s.link.metrics.rtt.read() <= s.cache.dir/8 // a listing takes three round trips
 	for _, p := range way {
-		s.renew(p, now)
+		if !inTime || !s.renewNames(path.Dir(p), now) { // which tells the attributes as well
+			s.renew(p, now)
+		}
 	}
 }
 
@@ -60,6 +66,33 @@ func (s *Shared) renew(p string, now time.Time) {
 		delete(a.renewing, p)
 		s.startAhead()
 	})
+}
+
+// renewNames has a small folder of which all names were known listed again behind, unless
+// that is new, and reports whether it is being listed. Who works in a subfolder comes back
+// for the next one. cache.mu is held.
+func (s *Shared) renewNames(p string, now time.Time) bool {
+	c := s.cache
+	a, d := &c.ahead, c.dirs[p]
+	if c.loading[p] != nil {
+		return true
+	}
+	if c.noAhead || d == nil || d.listed.IsZero() || now.Sub(d.listed) < c.dir/2 || len(d.names) > renewMost {
+		return false
+	}
+	key := p + "/"
+	if _, asked := a.renewing[key]; asked || a.closed || a.running >= aheadRequests {
+		return asked
+	}
+	a.renewing[key] = struct{}{}
+	a.running++
+	a.tasks.Go(func() {
+		s.ahead(p, false)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(a.renewing, key)
+	})
+	return true
 }
 
 // way gives the paths of a folder and of those above it, without the root's.

@@ -146,6 +146,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	flags &^= syscall.O_CREAT | syscall.O_EXCL
 	if flags&syscall.O_TRUNC != 0 {
 		s.tree.cutting(n, 0)
+		defer s.dropAhead(n)
 	}
 	var small *fetchedFile
 	if flags&(syscall.O_ACCMODE|syscall.O_TRUNC) == syscall.O_RDONLY {
