@@ -20,7 +20,7 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 	defer release()
 	st, asked, found := s.cache.look(p)
 	if known := s.tree.child(dir, name); known != nil {
-		if s.tree.anyOpen(known, true) != nil {
+		if s.tree.isPending(known) {
 			found = unknown // what is written is not in it
 		}
 		if s.readsAhead() {

@@ -330,9 +330,6 @@ func (t *tree) addOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.open = append(n.open, f)
-	if f.writable {
-		t.staleLocked(n) // it may have been cut, and will be written
-	}
 }
 
 func (t *tree) dropOpen(n *node, f *sharedFile) {
