@@ -127,6 +127,10 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if o.AllowRoot && !o.AllowOther {
 		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}
 	}
+	var more uint64
+	if o.Exclusive == nil {
+		more = fuse.CAP_ATOMIC_O_TRUNC // a file is cut in the round trip that opens it
+	}
 	kernel, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
 		MaxWrite:     atMost(o.MaxWrite),
 		MaxReadAhead: atMost(o.MaxRead),
@@ -138,6 +142,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		Debug:                o.Debug,
 		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO, // attributes come with every listing
+		ExtraCapabilities:    more,
 		// The only writer says itself when the kernel's data is old.
 		ExplicitDataCacheControl: o.Exclusive != nil,
 	})

@@ -12,7 +12,8 @@
 // Other writers may change the same files, on the node or through other mounts.
 // Names, attributes, targets of links and whole listings that the node has told are
 // remembered for a short time (nameCache); what this mount changes is changed there
-// at once. Who walks through a tree has its folders listed ahead (shared_ahead.go).
+// at once. Who walks through a tree has its folders listed ahead (shared_ahead.go), and
+// what is known of folders in use is renewed behind (shared_folder.go).
 // What may be remembered, and how long, is told to the caller as the timeouts of an
 // [Entry]. A listing is passed on in parts: what this mount has changed since it was
 // taken is left to be looked up.

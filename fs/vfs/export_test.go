@@ -165,3 +165,22 @@ func FetchedAheadBytes(s *Shared) int64 {
 
 // IsOpenOnNode reports whether the node was asked to open a file.
 func IsOpenOnNode(s *Shared, h Handle) bool { return s.file(h).remote.isOpen() }
+
+func (t *tree) link(n, parent *node, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.anotherLocked(n, parent, name)
+}
+
+func (t *tree) rename(from *node, name string, to *node, newName string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.renameLocked(from, name, to, newName)
+}
+
+// Behind is how much is asked of the node that nobody waits for: listings and attributes.
+func Behind(s *Shared) int {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	return s.cache.ahead.running
+}

@@ -296,6 +296,7 @@ func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change boo
 		release()
 		return nil, "", nil, syscall.ENOENT
 	}
+	s.used(n)
 	return n, path.Join(p, name), release, nil
 }
 

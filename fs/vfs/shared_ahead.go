@@ -31,22 +31,30 @@ const (
 	// any folder; below, as many lookups as a behindShare-th of its names are.
 	behindLeast = 2 * time.Millisecond
 	behindShare = 8
+
+	// nextLeft is how many names are left of a folder that is being emptied when the next one
+	// is listed: what they take together is about as long as a listing.
+	nextLeft = 4
 )
 
 // aheadOf is the state of listing ahead; nameCache.mu guards it.
 type aheadOf struct {
-	listed  []string // by programs, the last ones
-	queue   []string
-	window  int
-	unused  int // listed ahead and neither used nor dropped
-	running int
-	last    time.Time           // when a program last listed a folder of a walk
-	refused map[string]struct{} // folders that could not be listed, or are too large
-	tasks   sync.WaitGroup
-	closed  bool
+	listed   []string // by programs, the last ones
+	queue    []string
+	window   int
+	unused   int // listed ahead and neither used nor dropped
+	running  int
+	last     time.Time           // when a program last listed a folder of a walk
+	removed  time.Time           // when a folder was last removed that a program had listed
+	refused  map[string]struct{} // folders that could not be listed, or are too large
+	renewing map[string]struct{} // paths whose attributes are asked for, and folders with a "/" behind that are listed
+	tasks    sync.WaitGroup
+	closed   bool
 }
 
-func (a *aheadOf) init() { a.window, a.refused = aheadFirst, map[string]struct{}{} }
+func (a *aheadOf) init() {
+	a.window, a.refused, a.renewing = aheadFirst, map[string]struct{}{}, map[string]struct{}{}
+}
 
 // refuse notes that a folder is not worth another try for a while.
 func (a *aheadOf) refuse(p string) {
@@ -69,12 +77,14 @@ func (a *aheadOf) wasted() {
 // walked notes that a program lists the folder p, and reports whether it is
 // walking through the tree.
 func (a *aheadOf) walked(p string) bool {
-	walk := slices.Contains(a.listed, path.Dir(p))
-	if !slices.Contains(a.listed, p) {
-		a.listed = append(a.listed, p)
-		if len(a.listed) > walkMemory {
-			a.listed = slices.Delete(a.listed, 0, 1)
-		}
+	above := path.Dir(p)
+	walk := slices.Contains(a.listed, above)
+	a.listed = slices.DeleteFunc(a.listed, func(l string) bool { return l == p || l == above })
+	if a.listed = append(a.listed, p); walk && above != p {
+		a.listed = append(a.listed, above) // it is as recent, however many are below
+	}
+	if len(a.listed) > walkMemory {
+		a.listed = slices.Delete(a.listed, 0, len(a.listed)-walkMemory)
 	}
 	return walk
 }
@@ -96,13 +106,17 @@ func (s *Shared) listAhead(p string) {
 		a.last = now
 	}
 	c.room(a.last)
-	c.queueAhead(path.Dir(p))
-	c.queueAhead(p)
+	if time.Since(a.removed) < c.dir { // it comes to those beside p late, see emptied
+		c.queueAhead(p, 1)
+	} else {
+		c.queueAhead(path.Dir(p), aheadQueue)
+		c.queueAhead(p, aheadQueue)
+	}
 	s.startAhead()
 }
 
-// queueAhead queues the subfolders of a folder that are not known; mu is held.
-func (c *nameCache) queueAhead(p string) {
+// queueAhead queues the first subfolders of a folder that are not known; mu is held.
+func (c *nameCache) queueAhead(p string, most int) {
 	d := c.dirs[p]
 	if d == nil {
 		return
@@ -115,6 +129,7 @@ func (c *nameCache) queueAhead(p string) {
 		}
 	}
 	slices.Sort(subs)
+	subs = subs[:min(len(subs), most)]
 	now := time.Now()
 	queued := make(map[string]struct{}, len(a.queue))
 	for _, q := range a.queue {
@@ -171,17 +186,17 @@ func (s *Shared) ahead(p string, walk bool) {
 	if refused {
 		c.ahead.refuse(p)
 	}
-	if ok && walk {
-		c.queueAhead(p)
+	if ok && walk && time.Since(c.ahead.removed) >= c.dir {
+		c.queueAhead(p, aheadQueue)
 	}
 	s.startAhead()
 }
 
-// listBehind is told of each name that is looked up in a folder. Who looks up one
-// after the other, which are there or not, would wait a round trip for each that is
+// listBehind is told of each name that is looked up in a folder, or removed. Who looks
+// up one after the other, which are there or not, would wait a round trip for each that is
 // not known, or not any more: so the folder is listed behind, and again before that
-// listing is too old.
-func (s *Shared) listBehind(dir string) {
+// listing is too old. One that is there and asked for again and again does not count.
+func (s *Shared) listBehind(dir, name string, found found) {
 	c := s.cache
 	rtt := s.link.metrics.rtt.read()
 	if c.noAhead || c.attr <= 0 || rtt > c.dir/4 {
@@ -194,7 +209,10 @@ func (s *Shared) listBehind(dir string) {
 	if d == nil {
 		d = c.at(dir, now)
 	}
-	d.looks++
+	if name != d.last || found != present {
+		d.looks++
+	}
+	d.last = name
 	least := behindLooks
 	if rtt < behindLeast {
 		least = max(least, len(d.names)/behindShare)
@@ -206,6 +224,60 @@ func (s *Shared) listBehind(dir string) {
 	d.looks = 0
 	a.running++
 	a.tasks.Go(func() { s.ahead(dir, false) })
+}
+
+// emptied is told of each name that is removed from a folder. Who removes a tree walks
+// through it, but comes to the next folder only when this one is empty: what was listed ahead
+// is too old by then. So the next one is listed when this one is nearly empty.
+func (s *Shared) emptied(p string) {
+	if s.link.metrics.rtt.read() < behindLeast {
+		return
+	}
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, now := &c.ahead, time.Now()
+	dir := path.Dir(p)
+	if slices.Contains(a.listed, p) {
+		a.removed = now
+	}
+	if c.noAhead || a.closed || !slices.Contains(a.listed, dir) {
+		return
+	}
+	d := c.dirs[dir]
+	if d == nil || len(d.names) > nextLeft || a.running >= aheadRequests {
+		return
+	}
+	next, ok := c.folderAfter(dir)
+	if _, refused := a.refused[next]; !ok || refused || c.loading[next] != nil {
+		return
+	}
+	if known := c.dirs[next]; known != nil && now.Sub(known.listed) < c.dir/2 {
+		return
+	}
+	a.running++
+	a.tasks.Go(func() { s.ahead(next, true) })
+	s.renew(next, now)
+}
+
+// folderAfter is the folder that who walks through the tree comes to after dir and what is
+// in it, as far as is known; mu is held.
+func (c *nameCache) folderAfter(dir string) (next string, ok bool) {
+	for {
+		above := path.Dir(dir)
+		if above == dir || !slices.Contains(c.ahead.listed, above) || c.dirs[above] == nil {
+			return "", false
+		}
+		for name, n := range c.dirs[above].names {
+			if n.st.Permissions&TypeMask == TypeDir && name > path.Base(dir) && (!ok || name < next) {
+				next, ok = name, true
+			}
+		}
+		if ok {
+			return path.Join(above, next), true
+		}
+		dir = above
+	}
 }
 
 // endAhead waits for what is under way, after the link was closed.

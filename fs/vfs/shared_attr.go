@@ -62,11 +62,11 @@ func (s *Shared) getattr(ctx context.Context, n *node, h Handle) (Entry, error) 
 	return s.entry(s.attr(n, st)), nil
 }
 
-// known gives the attributes of n if they are known. Those of a file that is
-// written are not.
+// known gives the attributes of n if they are known. Those of a file with data that
+// the node lacks are not.
 func (s *Shared) known(n *node) (Entry, bool) {
 	p, ok := s.tree.path(n)
-	if !ok || s.tree.anyOpen(n, true) != nil {
+	if !ok || s.tree.isPending(n) {
 		return Entry{}, false
 	}
 	st, asked, found := s.cache.look(p)
@@ -205,7 +205,7 @@ func (s *Shared) setstat(ctx context.Context, p string, isLink bool, a sftpwire.
 		if _, ok := wire.Extension(sftpwire.ExtLSetstat); isLink && !ok {
 			return nil, syscall.EOPNOTSUPP
 		}
-		return thenLook(wire, p, func() sftpwire.Request { return wire.SendSetstat(p, a, isLink) })
+		return thenLook(wire, p, nil, func() sftpwire.Request { return wire.SendSetstat(p, a, isLink) })
 	})
 	if errors.Is(err, os.ErrPermission) && a.Size == nil {
 		return nil, syscall.EPERM // one word of SFTP for two; who may not chmod gets this one

@@ -50,7 +50,8 @@ type cachedDir struct {
 	listed time.Time // when all names were asked for; zero: these may not be all
 	told   time.Time // when something was last added
 	ahead  bool      // listed ahead, and not used yet
-	looks  int       // names looked up since it was made or listed
+	looks  int       // names looked up or removed since it was made or listed
+	last   string    // of these
 }
 
 // cachedName is what is known of a name.
@@ -185,7 +186,7 @@ func (c *nameCache) drop(p string, d *cachedDir) {
 func (c *nameCache) put(f *fetch, name string, st *sftpwire.Stat) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, changed := f.changed[name]; changed || f.dead || c.attr <= 0 {
+	if _, changed := f.changed[name]; changed || f.dead || c.attr <= 0 || !sane(name) { // "/" is in no folder
 		return
 	}
 	c.set(c.at(f.dir, f.asked), name).saw(st, f.asked)

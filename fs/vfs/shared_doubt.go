@@ -173,13 +173,13 @@ func (t *tree) mayBe(n *node, st sftpwire.Stat) bool {
 	return saneMode(st.Permissions)&TypeMask == n.mode
 }
 
-// createRemote opens a file that must not exist, with its attributes. When the
+// createRemote opens a file that must not exist, with its attributes and those of its folder. When the
 // connection is lost under it, an empty file is taken for the one that was made.
-func (s *Shared) createRemote(ctx context.Context, p string, flags uint32, mode *uint32) (o *openedFile, err error) {
+func (s *Shared) createRemote(ctx context.Context, p string, flags uint32, mode *uint32, folder folderLooks) (o *openedFile, err error) {
 	start := time.Now()
 	look := s.madeFile(ctx, p)
 	for again := false; ; again = true {
-		o, err = s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT|syscall.O_EXCL), mode, true)
+		o, err = s.openStat(ctx, p, wireFlags(flags|syscall.O_CREAT|syscall.O_EXCL), mode, true, folder)
 		lost := isLost(err) && s.link.ctx.Err() == nil
 		if !lost && (err == nil || !again || s.link.ctx.Err() != nil) {
 			return o, err
@@ -189,7 +189,7 @@ func (s *Shared) createRemote(ctx context.Context, p string, flags uint32, mode 
 		case lookErr != nil:
 			return nil, lookErr
 		case found == isDone:
-			o, err = s.openStat(ctx, p, wireFlags(flags&^(syscall.O_CREAT|syscall.O_EXCL)), nil, true)
+			o, err = s.openStat(ctx, p, wireFlags(flags&^(syscall.O_CREAT|syscall.O_EXCL)), nil, true, nil)
 			if isLost(err) && s.link.ctx.Err() == nil {
 				continue
 			}

@@ -162,7 +162,7 @@ func (s *Shared) awaitNames(ctx context.Context, n *node) bool {
 
 // openWire opens p on one session, on a connection that stands.
 func (s *Shared) openWire(ctx context.Context, p string, flags uint32, mode *uint32) (remoteHandle, error) {
-	o, err := s.openStat(ctx, p, flags, mode, false)
+	o, err := s.openStat(ctx, p, flags, mode, false, nil)
 	if err != nil {
 		return remoteHandle{}, err
 	}
@@ -177,8 +177,8 @@ type openedFile struct {
 }
 
 // openStat opens p, and asks in the same round trip for the attributes of what has
-// the name then, if stat is set.
-func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uint32, stat bool) (*openedFile, error) {
+// the name then, if stat is set, and for those of folders.
+func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uint32, stat bool, folders folderLooks) (*openedFile, error) {
 	c, err := s.link.get(ctx)
 	if err != nil {
 		return nil, err
@@ -190,6 +190,7 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 		if stat {
 			question = x.Stat(p)
 		}
+		told := folders.ask(x.Session)
 		id, err := open.Wait(context.Background())
 		if err != nil {
 			return nil, err
@@ -201,6 +202,7 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 				return nil, o.statErr // and so is the handle
 			}
 		}
+		told()
 		return o, nil
 	}, func(o *openedFile) { s.closeHandle(o.handle) })
 	if isLost(err) {
@@ -214,7 +216,7 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 func (s *Shared) openAsked(ctx context.Context, p string, flags uint32, mode *uint32) (*openedFile, error) {
 	start := time.Now()
 	for {
-		o, err := s.openStat(ctx, p, flags, mode, true)
+		o, err := s.openStat(ctx, p, flags, mode, true, nil)
 		if !isLost(err) || s.link.ctx.Err() != nil {
 			return o, err
 		}

@@ -20,7 +20,7 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 	defer release()
 	st, asked, found := s.cache.look(p)
 	if known := s.tree.child(dir, name); known != nil {
-		if s.tree.anyOpen(known, true) != nil {
+		if s.tree.isPending(known) {
 			found = unknown // what is written is not in it
 		}
 		if s.readsAhead() {
@@ -29,7 +29,7 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 		}
 	}
 	s.link.metrics.names.count(found != unknown)
-	s.listBehind(path.Dir(p))
+	s.listBehind(path.Dir(p), name, found)
 	switch found {
 	case absent:
 		s.tree.gone(dir, name)
@@ -109,17 +109,19 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 		return Entry{}, &Error{"mkdir", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
 	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
-		st, err = thenLook(x.Session, p, func() sftpwire.Request { return x.SendMkdir(p, mode) })
+		st, err = thenLook(x.Session, p, folder, func() sftpwire.Request { return x.SendMkdir(p, mode) })
 		return err
 	}, s.madeDir(ctx, p))
 	if err != nil {
 		return Entry{}, &Error{"mkdir", p, s.whyNotMade(ctx, p, err)}
 	}
 	s.cache.empty(p)
+	folder.changed(nil)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
 	if st != nil && st.Permissions&TypeMask == TypeDir && st.Permissions&0o7777 != mode {
 		if st, err = s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
@@ -136,16 +138,18 @@ func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (
 		return Entry{}, &Error{"symlink", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
 	var st *sftpwire.Stat
 	asked := time.Now()
 	err = s.change(ctx, p, func(x *session) (err error) {
-		st, err = thenLook(x.Session, p, func() sftpwire.Request { return x.SendSymlink(target, p) })
+		st, err = thenLook(x.Session, p, folder, func() sftpwire.Request { return x.SendSymlink(target, p) })
 		return err
 	}, s.madeSymlink(ctx, target, p))
 	if err != nil {
 		return Entry{}, &Error{"symlink", p, s.whyNotMade(ctx, p, err)}
 	}
+	folder.changed(nil)
 	if s.view.Follow {
 		st = nil
 	}
@@ -169,7 +173,9 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 		return Entry{}, &Error{"link", name, err}
 	}
 	defer release()
-	defer s.tree.touch(n, dir)
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
+	defer s.tree.touch(n)
 	// The lock on the name's folder is held; the other folder's is not taken, as
 	// it may be the same one. The kernel keeps renames of the old name away.
 	old, ok := s.tree.path(n)
@@ -182,7 +188,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 		if _, ok := wire.Extension(sftpwire.ExtHardlink); !ok {
 			return syscall.EPERM // as link(2) where links cannot be made
 		}
-		st, err = thenLook(wire, p, func() sftpwire.Request { return wire.SendHardlink(old, p) })
+		st, err = thenLook(wire, p, folder, func() sftpwire.Request { return wire.SendHardlink(old, p) })
 		return err
 	}, s.madeLink(ctx, old, p))
 	if err != nil {
@@ -193,7 +199,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 			return Entry{}, &Error{"link", p, err}
 		}
 	}
-	s.tree.link(n, dir, name)
+	folder.changed(func(t *tree) { t.anotherLocked(n, dir, name) })
 	return s.entry(s.attr(n, st)), nil
 }
 
@@ -204,16 +210,13 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 		return &Error{"unlink", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
 	if err := s.holdOpen(ctx, s.tree.child(dir, name)); err != nil {
 		return &Error{"unlink", p, err}
 	}
 	n := s.tree.child(dir, name)
-	err = s.change(ctx, p, func(x *session) error { return x.Remove(context.Background(), p) }, s.removed(ctx, n, p))
-	if err != nil {
-		return &Error{"unlink", p, s.whyNotRemoved(ctx, p, false, err)}
+	if err := s.remove(ctx, dir, name, p, false); err != nil {
+		return &Error{"unlink", p, err}
 	}
-	s.tree.unlink(dir, name)
 	s.awaitLeft(ctx, n)
 	return nil
 }
@@ -225,13 +228,30 @@ func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
 		return &Error{"rmdir", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
-	err = s.change(ctx, p, func(x *session) error { return x.Rmdir(context.Background(), p) },
-		s.removed(ctx, s.tree.child(dir, name), p))
-	if err != nil {
-		return &Error{"rmdir", p, s.whyNotRemoved(ctx, p, true, err)}
+	if err := s.remove(ctx, dir, name, p, true); err != nil {
+		return &Error{"rmdir", p, err}
 	}
-	s.tree.unlink(dir, name)
+	return nil
+}
+
+// remove removes a name of the folder dir, whose names are locked.
+func (s *Shared) remove(ctx context.Context, dir *node, name, p string, isDir bool) error {
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
+	err := s.change(ctx, p, func(x *session) error {
+		return folder.send(x.Session, func() sftpwire.Request {
+			if isDir {
+				return x.SendRmdir(p)
+			}
+			return x.SendRemove(p)
+		})
+	}, s.removed(ctx, s.tree.child(dir, name), p))
+	if err != nil {
+		return s.whyNotRemoved(ctx, p, isDir, err)
+	}
+	folder.changed(func(t *tree) { t.unlinkLocked(dir, name) })
+	s.listBehind(path.Dir(p), name, absent)
+	s.emptied(p)
 	return nil
 }
 
@@ -252,12 +272,16 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	if moved != nil && s.tree.within(to, moved) { // whatever the node thinks of it
 		return &Error{"rename", oldPath + " to " + newPath, syscall.EINVAL}
 	}
-	defer s.tree.touch(from, to)
+	folders := folderLooks{s.look(to, newPath)}
+	if from != to {
+		folders = append(folders, s.look(from, oldPath))
+	}
+	defer folders.end()
 	if mode == RenameNoReplace {
-		err = s.renameNew(ctx, moved, oldPath, newPath)
+		err = s.renameNew(ctx, moved, oldPath, newPath, folders)
 	} else if err = s.holdOpen(ctx, s.tree.child(to, newName)); err == nil {
 		replaced := s.tree.child(to, newName)
-		err = s.renameOver(ctx, moved, oldPath, newPath)
+		err = s.renameOver(ctx, moved, oldPath, newPath, folders)
 		s.awaitLeft(ctx, replaced)
 	}
 	if err != nil {
@@ -266,7 +290,7 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 	if err != nil {
 		return &Error{"rename", oldPath + " to " + newPath, err}
 	}
-	s.tree.rename(from, oldName, to, newName)
+	folders.changed(func(t *tree) { t.renameLocked(from, oldName, to, newName) })
 	return nil
 }
 
@@ -328,22 +352,22 @@ func mayBeDir(n *node) bool { return n == nil || n.mode == TypeDir }
 
 // renameNew renames to a name that must not exist. SSH_FXP_RENAME refuses an
 // existing one (draft, section 6.5).
-func (s *Shared) renameNew(ctx context.Context, moved *node, oldPath, newPath string) error {
+func (s *Shared) renameNew(ctx context.Context, moved *node, oldPath, newPath string, folders folderLooks) error {
 	err := s.change(ctx, newPath, func(x *session) error {
 		if _, err := stated(x.Lstat(newPath)); err == nil {
 			return syscall.EEXIST
 		}
-		return x.Rename(context.Background(), oldPath, newPath)
+		return folders.send(x.Session, func() sftpwire.Request { return x.SendRename(oldPath, newPath) })
 	}, s.renamed(ctx, moved, oldPath, newPath))
 	return s.whyNotRenamed(ctx, oldPath, newPath, false, err)
 }
 
 // renameOver renames and replaces: in one moment by posix-rename@openssh.com.
 // Without it the old file is moved aside first, brought back if that fails.
-func (s *Shared) renameOver(ctx context.Context, moved *node, oldPath, newPath string) error {
+func (s *Shared) renameOver(ctx context.Context, moved *node, oldPath, newPath string, folders folderLooks) error {
 	err := s.change(ctx, newPath, func(x *session) error {
 		if _, ok := x.Extension(sftpwire.ExtPosixRename); ok {
-			return x.PosixRename(context.Background(), oldPath, newPath)
+			return folders.send(x.Session, func() sftpwire.Request { return x.SendPosixRename(oldPath, newPath) })
 		}
 		err := x.Rename(context.Background(), oldPath, newPath)
 		if !isFailure(err) {
@@ -399,13 +423,14 @@ func (s *Shared) Readlink(ctx context.Context, ino Ino) (string, error) {
 }
 
 // thenLook sends a request that makes the name p and, right behind it, asks for
-// its attributes; they are nil if the server did not give them.
-func thenLook(wire *sftpwire.Session, p string, send func() sftpwire.Request) (*sftpwire.Stat, error) {
-	made, look := send(), wire.Lstat(p)
+// its attributes, nil if the server did not give them, and those of folders.
+func thenLook(wire *sftpwire.Session, p string, folders folderLooks, send func() sftpwire.Request) (*sftpwire.Stat, error) {
+	made, look, told := send(), wire.Lstat(p), folders.ask(wire)
 	if err := made.Wait(context.Background()); err != nil {
 		return nil, err
 	}
 	st, err := look.Wait(context.Background())
+	told()
 	if err != nil {
 		return nil, nil // a server may answer in any order: it is asked again
 	}
@@ -417,13 +442,13 @@ func (s *Shared) made(ctx context.Context, dir *node, name, p string, st *sftpwi
 	if st == nil {
 		return s.find(ctx, dir, name, p)
 	}
-	f := s.cache.begin(path.Dir(p))
-	f.asked = asked
-	defer s.cache.end(f)
 	n, err := s.found(ctx, dir, name, p, st)
 	if err != nil {
 		return Entry{}, err
 	}
+	f := s.cache.begin(path.Dir(p)) // now that the cache knows of the name, which made older questions void
+	f.asked = asked
 	s.cache.put(f, name, st)
+	s.cache.end(f)
 	return s.entryOf(s.attr(n, st), time.Since(asked)), nil
 }

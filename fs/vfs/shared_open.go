@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -86,9 +87,11 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		return Entry{}, Opened{}, &Error{"create", name, err}
 	}
 	defer release()
-	defer s.tree.touch(dir)
+	folder := folderLooks{s.look(dir, p)}
+	defer folder.end()
 	// Exclusively first: only a file that this call made gets its permissions.
-	o, err := s.createRemote(ctx, p, flags, &mode)
+	asked := time.Now()
+	o, err := s.createRemote(ctx, p, flags, &mode, folder)
 	made := err == nil
 	if isFailure(err) {
 		if err = s.whyNotMade(ctx, p, err); errors.Is(err, syscall.EEXIST) && flags&syscall.O_EXCL == 0 {
@@ -116,9 +119,17 @@ func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mod
 		s.cache.doubt(p)
 		return Entry{}, Opened{}, &Error{"create", p, err}
 	}
+	folder.changed(nil)
 	f := newSharedFile(p, flags)
 	f.remote.set(h)
 	f.node = s.tree.remember(dir, name, TypeRegular)
+	s.tree.touch(f.node)
+	if made {
+		fetch := s.cache.begin(path.Dir(p))
+		fetch.asked = asked
+		s.cache.put(fetch, name, &st)
+		s.cache.end(fetch)
+	}
 	f.identity.told(&st)
 	a := s.attr(f.node, &st)
 	return s.entry(a), s.addFile(f, a), nil
@@ -144,6 +155,7 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 	flags &^= syscall.O_CREAT | syscall.O_EXCL
 	if flags&syscall.O_TRUNC != 0 {
 		s.tree.cutting(n, 0)
+		defer s.dropAhead(n)
 	}
 	var small *fetchedFile
 	if flags&(syscall.O_ACCMODE|syscall.O_TRUNC) == syscall.O_RDONLY {
@@ -170,7 +182,9 @@ func (s *Shared) Open(ctx context.Context, ino Ino, flags uint32) (Opened, error
 		s.closeHandle(h)
 		return Opened{}, &Error{"open", p, err}
 	}
-	s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
+	if flags&syscall.O_TRUNC == 0 || st.Size == 0 { // else a server has answered out of order
+		s.cache.put(fetch, path.Base(p), &st) // what is told from now on is not older
+	}
 	f := newSharedFile(p, flags)
 	f.remote.set(h)
 	if small != nil && small.stillGood(&st) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -128,6 +129,23 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// However many folders are below one, all of them are listed ahead.
+func TestLongWalk(t *testing.T) {
+	s, n, a := counted(t, vfs.SharedOptions{})
+	makeTree(t, n.Home, 500, 0)
+	a.since()
+	for _, f := range listed(t, s, vfs.RootIno) {
+		listed(t, s, f.Attr.Ino)
+		eventually(t, "what is listed ahead is there", func() bool { return vfs.Behind(s) == 0 })
+	}
+	if got := a.count("OPENDIR"); got != 501 {
+		t.Errorf("%d listings of 501 folders", got)
+	}
+	if m := s.Status().Traffic; m.Listings.Misses != 2 {
+		t.Errorf("listings %+v, want two that the node was asked for", m.Listings)
+	}
+}
+
 func TestWalkWithoutAhead(t *testing.T) {
 	for name, o := range map[string]vfs.CacheOptions{"off": {Off: true}, "not ahead": {NoAhead: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -144,6 +162,28 @@ func TestWalkWithoutAhead(t *testing.T) {
 				t.Errorf("%d folders were listed, and a program has listed 3", got)
 			}
 		})
+	}
+}
+
+// The root folder of the node is not listed as a name in itself when its attributes are known.
+func TestListRoot(t *testing.T) {
+	s, _, _ := counted(t, vfs.SharedOptions{Root: "/"})
+	for range 2 {
+		o, err := s.OpenDir(t.Context(), vfs.RootIno)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, err := s.ReadDir(t.Context(), o.Handle, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ReleaseDir(o.Handle)
+		if slices.ContainsFunc(names, func(e vfs.DirEntry) bool { return e.Name == "/" }) {
+			t.Error("the root is listed in itself")
+		}
+		if _, err := s.Getattr(t.Context(), vfs.RootIno, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

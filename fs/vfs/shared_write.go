@@ -119,7 +119,7 @@ func (s *Shared) inPlace(ctx context.Context, n *node) (*sharedFile, error) {
 		return nil, err
 	}
 	defer release()
-	o, err := s.openStat(ctx, p, sftpwire.FlagWrite, nil, true)
+	o, err := s.openStat(ctx, p, sftpwire.FlagWrite, nil, true, nil)
 	if err != nil {
 		return nil, err
 	}

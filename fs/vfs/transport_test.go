@@ -118,6 +118,7 @@ func TestLossUnderRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	vfs.AgeListings(l.Shared, 2*time.Hour) // the attributes are to be asked for
 	l.link.Pause()
 	asked, changed, read := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() {

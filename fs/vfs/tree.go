@@ -180,10 +180,8 @@ func (t *tree) rememberLocked(parent *node, name string, mode uint32) *node {
 	return n
 }
 
-// link gives n one more name and counts one use.
-func (t *tree) link(n, parent *node, name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// anotherLocked gives n one more name and counts one use.
+func (t *tree) anotherLocked(n, parent *node, name string) {
 	t.unlinkLocked(parent, name)
 	t.linkLocked(n, parent, name)
 	t.tell(parent, name, func(p string) { t.cache.exists(p, n.mode) })
@@ -198,10 +196,8 @@ func (t *tree) unlink(parent *node, name string) {
 	t.unlinkLocked(parent, name)
 }
 
-// rename moves a name over whatever had the new one.
-func (t *tree) rename(from *node, name string, to *node, newName string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// renameLocked moves a name over whatever had the new one.
+func (t *tree) renameLocked(from *node, name string, to *node, newName string) {
 	n, over := from.children[name], to.children[newName]
 	if n != nil && over == n { // two names of one file: rename(2) does nothing
 		return
@@ -334,9 +330,6 @@ func (t *tree) addOpen(n *node, f *sharedFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.open = append(n.open, f)
-	if f.writable {
-		t.staleLocked(n) // it may have been cut, and will be written
-	}
 }
 
 func (t *tree) dropOpen(n *node, f *sharedFile) {

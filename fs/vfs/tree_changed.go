@@ -90,9 +90,15 @@ func (t *tree) changedTo(n *node, f *fetch, name string, st *sftpwire.Stat) {
 	alone := !t.cache.wasChanged(f, name)
 	t.touchLocked(n)
 	if alone {
-		now := t.cache.begin(f.dir)
-		now.asked = f.asked
-		t.cache.put(now, name, st)
-		t.cache.end(now)
+		t.toldLocked(f, name, st)
 	}
+}
+
+// toldLocked tells the cache the answer to a question that a change made void of which it
+// is known that the answer has it.
+func (t *tree) toldLocked(f *fetch, name string, st *sftpwire.Stat) {
+	now := t.cache.begin(f.dir)
+	now.asked = f.asked
+	t.cache.put(now, name, st)
+	t.cache.end(now)
 }

@@ -67,18 +67,17 @@ func (s *Session) Mkdir(ctx context.Context, path string, permissions uint32) er
 
 // Rmdir removes an empty folder.
 func (s *Session) Rmdir(ctx context.Context, path string) error {
-	return status(ctx, s.send(typeRmdir, appendString(nil, path)))
+	return s.SendRmdir(path).Wait(ctx)
 }
 
 // Rename renames to a name that must not exist.
 func (s *Session) Rename(ctx context.Context, oldPath, newPath string) error {
-	return status(ctx, s.send(typeRename, appendString(appendString(nil, oldPath), newPath)))
+	return s.SendRename(oldPath, newPath).Wait(ctx)
 }
 
 // PosixRename renames and replaces; the server must have announced [ExtPosixRename].
 func (s *Session) PosixRename(ctx context.Context, oldPath, newPath string) error {
-	b := appendString(nil, ExtPosixRename)
-	return status(ctx, s.send(typeExtended, appendString(appendString(b, oldPath), newPath)))
+	return s.SendPosixRename(oldPath, newPath).Wait(ctx)
 }
 
 // Hardlink makes another name; the server must have announced [ExtHardlink].

@@ -51,5 +51,5 @@ func (s *Session) Setstat(ctx context.Context, path string, a Attrs, nofollow bo
 
 // Remove removes a file, never a folder.
 func (s *Session) Remove(ctx context.Context, path string) error {
-	return status(ctx, s.send(typeRemove, appendString(nil, path)))
+	return s.SendRemove(path).Wait(ctx)
 }

@@ -70,8 +70,9 @@ func (s *Session) SendOpen(path string, flags uint32, a Attrs) OpenRequest {
 	return OpenRequest{s.send(typeOpen, a.append(b))}
 }
 
-// SendMkdir, SendSymlink, SendHardlink and SendSetstat are Mkdir, Symlink, Hardlink
-// and Setstat for who asks something more before he waits.
+// SendMkdir, SendSymlink, SendHardlink, SendSetstat, SendRemove, SendRmdir, SendRename and
+// SendPosixRename are Mkdir, Symlink, Hardlink, Setstat, Remove, Rmdir, Rename and PosixRename
+// for who asks something more before he waits.
 func (s *Session) SendMkdir(path string, permissions uint32) Request {
 	a := Attrs{Permissions: &permissions}
 	return Request{s.send(typeMkdir, a.append(appendString(nil, path)))}
@@ -92,4 +93,21 @@ func (s *Session) SendSetstat(path string, a Attrs, nofollow bool) Request {
 	}
 	b := appendString(appendString(nil, ExtLSetstat), path)
 	return Request{s.send(typeExtended, a.append(b))}
+}
+
+func (s *Session) SendRemove(path string) Request {
+	return Request{s.send(typeRemove, appendString(nil, path))}
+}
+
+func (s *Session) SendRmdir(path string) Request {
+	return Request{s.send(typeRmdir, appendString(nil, path))}
+}
+
+func (s *Session) SendRename(oldPath, newPath string) Request {
+	return Request{s.send(typeRename, appendString(appendString(nil, oldPath), newPath))}
+}
+
+func (s *Session) SendPosixRename(oldPath, newPath string) Request {
+	b := appendString(nil, ExtPosixRename)
+	return Request{s.send(typeExtended, appendString(appendString(b, oldPath), newPath))}
 }
