@@ -13,8 +13,10 @@ import (
 	"bundlefs/internal/remote"
 )
 
-// session is one node for the time of one command: its bundle, and a
-// connection that is made when it is first needed.
+// session is one node for the time of one command: its bundle, and a connection. The connection is
+// that of the mount program where the bundle is mounted, for it costs nothing; one of its own is made
+// when it is first needed: where nothing is mounted, for what must not be seen by the mount program,
+// and for who wants to know whether the node can be reached.
 type session struct {
 	app    *app
 	file   *deploy.File
@@ -23,11 +25,15 @@ type session struct {
 	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
+	private bool // passwords go over the connection: it has to be one of our own
+
 	noted sync.Once // what is not obeyed of the ssh_config files was told
 
-	mu     sync.Mutex // guards what follows
-	client *remote.Client
-	early  *early // a connection that is being made; nil when none is
+	mu       sync.Mutex     // guards what follows
+	client   *remote.Client // our own
+	lent     *remote.Client // over the mount program's
+	lentLost bool           // it is not tried again
+	early    *early         // a connection that is being made; nil when none is
 }
 
 // early is a connection that is being made while other things are done.
@@ -35,6 +41,7 @@ type early struct {
 	cancel context.CancelFunc
 	done   chan struct{}  // closed when what follows is what it will be
 	client *remote.Client // nil when it could not be made without asking anything
+	lent   bool           // it is over the mount program's
 	err    error
 	ended  time.Time
 }
@@ -64,13 +71,13 @@ func (s *session) configure(mountpoint, message string) (err error) {
 	s.bundle, err = bundle.New(bundle.Config{
 		Target: s.target, Node: s.node.Name, Dir: s.dir, MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
-		Connect: s.connect, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+		Connect: s.connect, Ahead: s.unasked, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
 		Progress: func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) },
 	})
 	return err
 }
 
-// connect gives the connection to the node, made anew after it was lost.
+// connect gives our own connection to the node, made anew after it was lost.
 func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,42 +97,79 @@ func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	return c, nil
 }
 
+// reach gives a connection to the node: that which there is, or over the mount program's, or our own.
+func (s *session) reach(ctx context.Context) (*remote.Client, error) {
+	s.mu.Lock()
+	err := s.standing(ctx)
+	if err == nil && s.client == nil && s.lent == nil && s.lends() {
+		s.lent, _ = s.bundle.Lent(ctx) // without it we dial
+	}
+	c := s.client
+	if c == nil {
+		c = s.lent
+	}
+	s.mu.Unlock()
+	if err != nil || c != nil {
+		return c, err
+	}
+	return s.connect(ctx)
+}
+
+// lends tells whether there is any use in asking the mount program for its connection; mu is held.
+func (s *session) lends() bool { return !s.private && !s.lentLost }
+
 // ahead begins to connect for who will need the node soon, as far as that goes without asking
 // anything.
 func (s *session) ahead(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client != nil || s.early != nil {
+	if s.early != nil {
 		return
 	}
+	if s.forgetLost(); s.client != nil || s.lent != nil {
+		return
+	}
+	lends := s.lends()
 	e := &early{done: make(chan struct{})}
 	ctx, e.cancel = context.WithCancel(ctx)
 	s.early = e
 	go func() {
 		defer close(e.done)
+		if lends {
+			if e.client, e.err = s.bundle.Lent(ctx); e.err == nil {
+				e.lent = true
+				return
+			}
+		}
 		e.client, e.err = remote.Dial(ctx, s.target, remote.Options{Log: s.app.ui.logger()})
 		e.ended = time.Now()
 	}()
 }
 
-// unasked gives the connection, if it can be made without asking anything; else nil.
+// unasked gives a connection as reach does, if it can be made without asking anything; else nil.
 func (s *session) unasked(ctx context.Context) *remote.Client {
 	s.ahead(ctx)
 	s.mu.Lock()
 	e, client := s.early, s.client
+	if client == nil {
+		client = s.lent
+	}
 	s.mu.Unlock()
 	if e == nil {
 		return client
 	}
 	select {
 	case <-e.done:
-		return e.client
+		if e.client != nil && e.client.Err() == nil {
+			return e.client
+		}
+		return nil
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// standing waits for a connection that is being made, and forgets one that was lost; mu is held.
+// standing waits for a connection that is being made, and forgets those that were lost; mu is held.
 // Its error is that a node cannot be reached which has just proved so.
 func (s *session) standing(ctx context.Context) error {
 	if e := s.early; e != nil {
@@ -134,18 +178,37 @@ func (s *session) standing(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		e.cancel()
-		s.early, s.client = nil, e.client
+		s.settle(e)
 		var unreachable *remote.UnreachableError
 		if errors.As(e.err, &unreachable) && time.Since(e.ended) < fresh {
 			return e.err
 		}
 	}
+	s.forgetLost()
+	return nil
+}
+
+// forgetLost forgets connections that have ended; mu is held.
+func (s *session) forgetLost() {
 	if s.client != nil && s.client.Err() != nil {
 		s.client.Close()
 		s.client = nil
 	}
-	return nil
+	if s.lent != nil && s.lent.Err() != nil {
+		s.lent.Close()
+		s.lent, s.lentLost = nil, true
+	}
+}
+
+// settle takes over what came of a connection that was being made; mu is held.
+func (s *session) settle(e *early) {
+	e.cancel()
+	s.early = nil
+	if e.lent {
+		s.lent = e.client
+	} else {
+		s.client = e.client
+	}
 }
 
 func (s *session) close() {
@@ -154,12 +217,14 @@ func (s *session) close() {
 	if e := s.early; e != nil {
 		e.cancel()
 		<-e.done
-		s.early, s.client = nil, e.client
+		s.settle(e)
 	}
-	if s.client != nil {
-		s.client.Close()
-		s.client = nil
+	for _, c := range []*remote.Client{s.client, s.lent} {
+		if c != nil {
+			c.Close()
+		}
 	}
+	s.client, s.lent = nil, nil
 }
 
 // event is an entry of the journal about this node.
