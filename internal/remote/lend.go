@@ -78,7 +78,8 @@ func (s *Shared) owners(open func() (io.ReadWriteCloser, error)) (io.ReadWriteCl
 
 // fill opens sessions to be held ready, as far as the node allows it; mu is held.
 func (s *Shared) fill() {
-	if s.filling != nil || s.left {
+	s.spares = slices.DeleteFunc(s.spares, (*nodeSession).hasEnded)
+	if s.filling != nil || s.left || len(s.spares) >= sessionsOfLoan {
 		return
 	}
 	done := make(chan struct{})
@@ -142,7 +143,6 @@ func (s *Shared) Lend(ctx context.Context) (*Loan, error) {
 			l := &Loan{s: s, reserved: slices.Clone(s.spares[:sessionsOfLoan]), gone: make(chan struct{})}
 			s.spares = s.spares[sessionsOfLoan:]
 			s.loans++
-			s.fill() // for the next one
 			s.mu.Unlock()
 			return l, nil
 		}

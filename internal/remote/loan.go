@@ -105,7 +105,7 @@ func (l *Loan) watch(server *ssh.ServerConn, conn net.Conn) {
 	_ = server.Close()
 }
 
-// end gives back what the process did not use.
+// end gives back what the process did not use, and has the next one find its sessions ready.
 func (l *Loan) end() {
 	s := l.s
 	l.mu.Lock()
@@ -117,6 +117,9 @@ func (l *Loan) end() {
 	unneeded := s.left && s.loans == 0
 	for len(unused) > 0 && len(s.spares) < sessionsOfLoan {
 		s.spares, unused = append(s.spares, unused[0]), unused[1:]
+	}
+	if s.ahead && s.Err() == nil {
+		s.fill()
 	}
 	s.mu.Unlock()
 	if unneeded {
