@@ -12,6 +12,11 @@ import (
 	"bundlefs/internal/testnode"
 )
 
+const short = `
+[jobs:short]
+one = remote run echo hello
+`
+
 // made is how many connections a link has had.
 func made(l *testnode.Link) int64 { return l.Counters().Connections }
 
@@ -25,13 +30,13 @@ func testNoConnectionOfItsOwn(t *testing.T, wrap []string) {
 [jobs:go]
 one = remote run echo hello >made
 two = local  run true
-sub = remote run --timeout 1m sh -c 'exit 3'
+sub = remote run false
 `)
 	w.wrap = wrap
 	w.must(exitOK, "open", "open", "node1")
 	opened := made(link)
 	w.must(exitFailed, "sub FAILED", "run", "node1", "go")
-	w.must(exitOK, "one: OK", "run", "node1", "go", "--to", "one")
+	w.must(exitOK, "go: OK", "run", "node1", "go", "--to", "one")
 	w.must(exitOK, "everything is on the node", "sync")
 	if got := onNode(n, "made"); got != "hello\n" {
 		t.Errorf("the node has %q", got)
@@ -77,7 +82,7 @@ folder = local  close
 func TestMountKilledUnderAStep(t *testing.T) {
 	t.Parallel()
 	n := testnode.Start(t)
-	w := newWorkstation(t, n, n.Target(), "", helloDeploy+talkative)
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy+talkative+short)
 	w.must(exitOK, "open", "open", "node1")
 	r := w.start("run", "node1", "long")
 	r.until("| started")
@@ -97,7 +102,7 @@ func TestMountKilledUnderAStep(t *testing.T) {
 		t.Errorf("left on the node: %v", proc.Living(started))
 	}
 	w.must(exitOK, "is mounted", "mount", "node1")
-	w.must(exitOK, "lines: OK", "run", "node1", "much")
+	w.must(exitOK, "hello", "run", "node1", "short")
 	w.must(exitOK, "closed", "close")
 	w.nothingLeft(n)
 }
@@ -107,7 +112,7 @@ func TestLinkCutUnderAStep(t *testing.T) {
 	t.Parallel()
 	n := testnode.Start(t)
 	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+talkative)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+talkative+short)
 	w.must(exitOK, "open", "open", "node1")
 	r := w.start("run", "node1", "long")
 	r.until("| started")
@@ -122,7 +127,7 @@ func TestLinkCutUnderAStep(t *testing.T) {
 	if !await(func() bool { return len(proc.Living(started)) == 0 }) {
 		t.Errorf("left on the node: %v", proc.Living(started))
 	}
-	w.must(exitOK, "lines: OK", "run", "node1", "much")
+	w.must(exitOK, "hello", "run", "node1", "short")
 	w.must(exitOK, "closed", "close")
 	w.nothingLeft(n)
 }
@@ -193,10 +198,10 @@ func TestFewSessions(t *testing.T) {
 	for _, most := range []int{2, 6, 7} {
 		n := testnode.Start(t, testnode.WithConfig(fmt.Sprintf("MaxSessions %d", most)))
 		link := testnode.NewLink(t, n.Addr)
-		w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:one]\none = remote run echo hello\n")
+		w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+short)
 		w.must(exitOK, "open", "open", "node1")
 		before := made(link)
-		w.must(exitOK, "hello", "run", "node1", "one")
+		w.must(exitOK, "hello", "run", "node1", "short")
 		if now := made(link); now != before+1 {
 			t.Errorf("with %d sessions: %d connections", most, now-before)
 		}
