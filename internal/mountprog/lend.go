@@ -15,14 +15,12 @@ import (
 
 var _ control.Taker = (*serving)(nil)
 
-const (
-	// lendTime is how long a process that asks for the connection waits for the node at most.
-	lendTime = 5 * time.Second
-	// lentTime is how long processes may go on with the connection when the mount has ended: as long
-	// as they run something on the node, and then for this time; after a signal for this time in all.
-	lentTime = time.Minute
-	lentTick = time.Second
-)
+// lendTime is how long a process that asks for the connection waits for the node at most.
+const lendTime = 5 * time.Second
+
+// lentTime is how long processes may go on with the connection when the mount has ended: as long as
+// they run something on the node, and then for this time; after a signal for this time in all.
+const lentTime = time.Minute
 
 // lender has the connections to the node that other processes of this user go on with.
 type lender struct {
@@ -72,9 +70,9 @@ func (s *serving) Take(ctx context.Context, op string, _ json.RawMessage) (any, 
 }
 
 // await returns when nobody uses the connections any more, or may no longer do so, and no connection
-// is left. The mount has ended; signalled tells whether by a signal.
-func (l *lender) await(signals <-chan os.Signal, signalled bool) {
-	tick := time.NewTicker(lentTick)
+// is left. The mount has ended; signalled tells whether by a signal. most is lentTime.
+func (l *lender) await(signals <-chan os.Signal, signalled bool, most time.Duration) {
+	tick := time.NewTicker(most / 60)
 	defer tick.Stop()
 	for start := time.Now(); ; {
 		l.mu.Lock()
@@ -84,7 +82,7 @@ func (l *lender) await(signals <-chan os.Signal, signalled bool) {
 			return
 		}
 		for _, s := range standing {
-			if s.Quiet() > lentTime || signalled && time.Since(start) > lentTime {
+			if s.Quiet() > most || signalled && time.Since(start) > most {
 				s.Close()
 			}
 		}

@@ -241,7 +241,7 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 			}
 		case <-server.Done():
 			err := s.finish(barrier, server)
-			s.cfg.lender.await(signals, stopping)
+			s.cfg.lender.await(signals, stopping, lentTime)
 			return err
 		}
 	}

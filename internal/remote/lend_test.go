@@ -140,7 +140,9 @@ func TestLent(t *testing.T) {
 
 	ctx, cancel := context.WithCancelCause(patient(t))
 	started := newSignalWriter("on")
-	if p, err = c.Start(ctx, "echo on; sleep 1000 & wait", nil, started, nil); err != nil {
+	never, in := io.Pipe()
+	defer in.Close()
+	if p, err = c.Start(ctx, "echo on; cat", never, started, nil); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the command runs", started.seen)
@@ -195,7 +197,7 @@ func TestLentProcessDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	started, never := newSignalWriter("on"), io.Reader(nil)
+	started := newSignalWriter("on")
 	never, in := io.Pipe()
 	defer in.Close()
 	p, err := c.Start(patient(t), "echo on; cat; rm -f there", never, started, nil)
@@ -291,7 +293,9 @@ func TestLentLinkLost(t *testing.T) {
 	owner := mustShare(t, n.TargetVia(link))
 	c, over := lend(t, owner, n.TargetVia(link))
 	started := newSignalWriter("on")
-	p, err := c.Start(patient(t), "echo on; sleep 1000", nil, started, nil)
+	never, in := io.Pipe()
+	defer in.Close()
+	p, err := c.Start(patient(t), "echo on; cat", never, started, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,6 +343,7 @@ func TestLeave(t *testing.T) {
 	c, _ := lend(t, owner, n.Target())
 	out := newSignalWriter("on")
 	line, in := io.Pipe()
+	defer in.Close()
 	p, err := c.Start(patient(t), "echo on; read word; echo $word", line, out, nil)
 	if err != nil {
 		t.Fatal(err)
