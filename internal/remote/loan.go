@@ -68,9 +68,9 @@ func (l *Loan) Serve(conn net.Conn) {
 	sessions.Wait()
 }
 
-// watch tells the process why the connection to the node has ended, and hangs up. A node that does
-// not give a sign of life counts as lost for it after the time in which a connection must be made:
-// it would be as good as lost for one of its own.
+// watch tells the process why the connection to the node has ended, and hangs up. A node that gives
+// no sign of life at first, for the time in which a connection must be made, counts as lost for the
+// process: it would not get one of its own.
 func (l *Loan) watch(server *ssh.ServerConn, conn net.Conn) {
 	answered := make(chan struct{})
 	go func() {
@@ -79,11 +79,12 @@ func (l *Loan) watch(server *ssh.ServerConn, conn net.Conn) {
 	}()
 	var late <-chan time.Time
 	if l.s.s.timeout > 0 {
-		timer := time.NewTimer(l.s.s.timeout)
-		defer timer.Stop()
-		late = timer.C
+		tick := time.NewTicker(l.s.s.timeout)
+		defer tick.Stop()
+		late = tick.C
 	}
 	var why error
+	heard := l.s.conn.received.Load()
 	for why == nil {
 		select {
 		case <-l.gone:
@@ -91,6 +92,10 @@ func (l *Loan) watch(server *ssh.ServerConn, conn net.Conn) {
 		case <-answered:
 			answered, late = nil, nil
 		case <-late:
+			if now := l.s.conn.received.Load(); now != heard {
+				heard = now // the answer may wait behind the owner's data
+				continue
+			}
 			why = fmt.Errorf("no answer in %v", l.s.s.timeout)
 		case <-l.s.Done():
 			why = l.s.Err()
