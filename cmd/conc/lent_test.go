@@ -209,3 +209,30 @@ func TestFewSessions(t *testing.T) {
 		w.nothingLeft(n)
 	}
 }
+
+// A node that has gone silent under the mount, without its noticing, is found out about as by a
+// connection of one's own.
+func TestSilentUnderTheMount(t *testing.T) {
+	t.Parallel()
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+short)
+	config := filepath.Join(w.home, ".ssh/config")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, append(text, "  ConnectTimeout 2\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.must(exitOK, "open", "open", "node1")
+	link.Drop()
+	w.must(exitError, "no answer in time", "run", "node1", "short")
+	link.Heal()
+	w.must(exitOK, "hello", "run", "node1", "short")
+	link.Drop()
+	w.must(exitError, "no answer in time", "close")
+	link.Heal()
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
+}
