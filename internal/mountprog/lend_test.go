@@ -211,3 +211,43 @@ func TestLendingEnds(t *testing.T) {
 		c.Close()
 	}
 }
+
+// The mount gives up a connection of which a server hangs, and makes another one; who was lent the
+// first goes on with it.
+func TestLendHungServer(t *testing.T) {
+	b, l, _ := newExclusiveBench(t, os.Getuid())
+	b.must("bundlefs", append(b.exclusive(l, "ours"), "-o", "timeout=0"+quickly)...)
+	pid := b.status().PID
+	c, err := b.borrow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, in := io.Pipe()
+	defer in.Close()
+	var out bytes.Buffer
+	running, err := c.Start(t.Context(), "read word; echo $word", line, &out, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.node.HangServers(0)
+	b.must("sh", "-c", `echo 12345 >"$1/f"`, "sh", b.mountpoint)
+	b.must("bundlefs", "sync", b.mountpoint)
+	if made := l.Counters().Connections; made < 2 {
+		t.Errorf("%d connections were made", made)
+	}
+	io.WriteString(in, "word\n")
+	if status, err := running.Wait(); err != nil || status.Code != 0 || out.String() != "word\n" {
+		t.Errorf("%v, %v, %q", status, err, &out)
+	}
+	other, err := b.borrow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := says(t, other, "echo other"); got != "other\n" {
+		t.Errorf("got %q", got)
+	}
+	other.Close()
+	c.Close()
+	b.must("bundlefs", "unmount", b.mountpoint)
+	b.gone(pid)
+}
