@@ -41,7 +41,6 @@ type early struct {
 	cancel context.CancelFunc
 	done   chan struct{}  // closed when what follows is what it will be
 	client *remote.Client // nil when it could not be made without asking anything
-	lent   bool           // it is over the mount program's
 	err    error
 	ended  time.Time
 }
@@ -101,8 +100,8 @@ func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 func (s *session) reach(ctx context.Context) (*remote.Client, error) {
 	s.mu.Lock()
 	err := s.standing(ctx)
-	if err == nil && s.client == nil && s.lent == nil && s.lends() {
-		s.lent, _ = s.bundle.Lent(ctx) // without it we dial
+	if err == nil && s.client == nil && s.lent == nil {
+		s.lent = s.borrow(ctx)
 	}
 	c := s.client
 	if c == nil {
@@ -115,11 +114,21 @@ func (s *session) reach(ctx context.Context) (*remote.Client, error) {
 	return s.connect(ctx)
 }
 
-// lends tells whether there is any use in asking the mount program for its connection; mu is held.
-func (s *session) lends() bool { return !s.private && !s.lentLost }
+// borrow gives a connection over the mount program's; nil when we have to dial. mu is held.
+func (s *session) borrow(ctx context.Context) *remote.Client {
+	if s.private || s.lentLost {
+		return nil
+	}
+	c, err := s.bundle.Lent(ctx)
+	if err != nil {
+		s.app.ui.logger().Debug("no connection of the mount program's", "node", s.node.Name, "error", err)
+		return nil
+	}
+	return c
+}
 
-// ahead begins to connect for who will need the node soon, as far as that goes without asking
-// anything.
+// ahead takes the mount program's connection for who will need the node soon, or begins to connect, as
+// far as that goes without asking anything.
 func (s *session) ahead(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,18 +138,15 @@ func (s *session) ahead(ctx context.Context) {
 	if s.forgetLost(); s.client != nil || s.lent != nil {
 		return
 	}
-	lends := s.lends()
+	// Not beside what comes next, which may be the unmounting.
+	if s.lent = s.borrow(ctx); s.lent != nil {
+		return
+	}
 	e := &early{done: make(chan struct{})}
 	ctx, e.cancel = context.WithCancel(ctx)
 	s.early = e
 	go func() {
 		defer close(e.done)
-		if lends {
-			if e.client, e.err = s.bundle.Lent(ctx); e.err == nil {
-				e.lent = true
-				return
-			}
-		}
 		e.client, e.err = remote.Dial(ctx, s.target, remote.Options{Log: s.app.ui.logger()})
 		e.ended = time.Now()
 	}()
@@ -178,7 +184,8 @@ func (s *session) standing(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		s.settle(e)
+		e.cancel()
+		s.early, s.client = nil, e.client
 		var unreachable *remote.UnreachableError
 		if errors.As(e.err, &unreachable) && time.Since(e.ended) < fresh {
 			return e.err
@@ -200,24 +207,13 @@ func (s *session) forgetLost() {
 	}
 }
 
-// settle takes over what came of a connection that was being made; mu is held.
-func (s *session) settle(e *early) {
-	e.cancel()
-	s.early = nil
-	if e.lent {
-		s.lent = e.client
-	} else {
-		s.client = e.client
-	}
-}
-
 func (s *session) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.early; e != nil {
 		e.cancel()
 		<-e.done
-		s.settle(e)
+		s.early, s.client = nil, e.client
 	}
 	for _, c := range []*remote.Client{s.client, s.lent} {
 		if c != nil {

@@ -79,7 +79,7 @@ func (s *Shared) owners(open func() (io.ReadWriteCloser, error)) (io.ReadWriteCl
 // fill opens sessions to be held ready, as far as the node allows it; mu is held.
 func (s *Shared) fill() {
 	s.spares = slices.DeleteFunc(s.spares, (*nodeSession).hasEnded)
-	if s.filling != nil || s.left || len(s.spares) >= sessionsOfLoan {
+	if s.filling != nil || len(s.spares) >= sessionsOfLoan {
 		return
 	}
 	done := make(chan struct{})
@@ -132,33 +132,63 @@ func (s *Shared) Quiet() time.Duration {
 // Lend lends the connection to one more process, if the node lets it have enough sessions; else
 // the error is ErrNotLent, with the reason.
 func (s *Shared) Lend(ctx context.Context) (*Loan, error) {
-	for tried := false; ; tried = true {
-		s.mu.Lock()
-		if err := s.Err(); err != nil || s.left {
-			s.mu.Unlock()
-			return nil, fmt.Errorf("%w: it has ended", ErrNotLent)
-		}
-		s.spares = slices.DeleteFunc(s.spares, (*nodeSession).hasEnded)
-		if len(s.spares) >= sessionsOfLoan {
-			l := &Loan{s: s, reserved: slices.Clone(s.spares[:sessionsOfLoan]), gone: make(chan struct{})}
-			s.spares = s.spares[sessionsOfLoan:]
-			s.loans++
-			s.mu.Unlock()
-			return l, nil
-		}
-		if tried && s.filling == nil {
-			s.mu.Unlock()
-			return nil, fmt.Errorf("%w: the node allows no more sessions on it", ErrNotLent)
-		}
-		s.fill()
-		filling := s.filling
+	s.mu.Lock()
+	if s.left || s.Err() != nil {
 		s.mu.Unlock()
-		select {
-		case <-filling:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrNotLent, context.Cause(ctx))
+		return nil, fmt.Errorf("%w: it has ended", ErrNotLent)
+	}
+	s.loans++ // the owner may leave from now on
+	l := &Loan{s: s, gone: make(chan struct{})}
+	if s.reserve(l); len(l.reserved) > 0 {
+		s.mu.Unlock()
+		return l, nil
+	}
+	s.fill()
+	filling := s.filling
+	s.mu.Unlock()
+	select {
+	case <-filling:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	s.reserve(l)
+	s.mu.Unlock()
+	switch {
+	case len(l.reserved) > 0:
+		return l, nil
+	case ctx.Err() != nil:
+		l.end()
+		return nil, fmt.Errorf("%w: %w", ErrNotLent, context.Cause(ctx))
+	}
+	l.end()
+	return nil, fmt.Errorf("%w: the node allows no more sessions on it", ErrNotLent)
+}
+
+// reserve gives sessions that are held ready to a loan, if there are enough, and has others opened in
+// their place; mu is held.
+func (s *Shared) reserve(l *Loan) {
+	s.spares = slices.DeleteFunc(s.spares, (*nodeSession).hasEnded)
+	if len(s.spares) < sessionsOfLoan {
+		return
+	}
+	l.reserved = slices.Clone(s.spares[:sessionsOfLoan])
+	s.spares = slices.Clone(s.spares[sessionsOfLoan:])
+	if s.ahead && !s.left {
+		s.fill()
+	}
+}
+
+// spare gives one of the sessions that are held ready for nobody yet; nil when there is none.
+func (s *Shared) spare() *nodeSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.spares) > 0 {
+		n := s.spares[0]
+		if s.spares = s.spares[1:]; !n.hasEnded() {
+			return n
 		}
 	}
+	return nil
 }
 
 func (s *Shared) ran(n int) {

@@ -123,7 +123,7 @@ func (l *Loan) end() {
 	for len(unused) > 0 && len(s.spares) < sessionsOfLoan {
 		s.spares, unused = append(s.spares, unused[0]), unused[1:]
 	}
-	if s.ahead && s.Err() == nil {
+	if s.ahead && !s.left && s.Err() == nil {
 		s.fill()
 	}
 	s.mu.Unlock()
@@ -146,6 +146,9 @@ func (l *Loan) take() (*nodeSession, error) {
 		if !n.hasEnded() {
 			return n, nil
 		}
+	}
+	if n := l.s.spare(); n != nil {
+		return n, nil
 	}
 	return l.s.openSession()
 }
