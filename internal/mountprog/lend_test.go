@@ -66,10 +66,10 @@ func TestLend(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	b.cut(l)
+	await(t, "the loss is noticed", func() bool { return first.Err() != nil })
 	if _, err := b.borrow(); err == nil {
 		t.Error("a connection that is lost was lent")
 	}
-	await(t, "the loss is noticed", func() bool { return first.Err() != nil })
 	l.Heal()
 	b.must("bundlefs", "sync", b.mountpoint)
 	before := l.Counters().Connections
