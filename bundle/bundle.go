@@ -29,6 +29,10 @@ type Config struct {
 	// operation that needs the node dials Target and hangs up afterwards.
 	Connect func(context.Context) (*remote.Client, error)
 
+	// Ahead gives a connection before it is needed, if that goes without asking anything; it stays the
+	// caller's, and need not be that of Connect: [Bundle.Lent] will do. nil, from it or for it: none.
+	Ahead func(context.Context) *remote.Client
+
 	// BundlefsCommand is what starts the mount program; its first word is the
 	// file, the rest come before the arguments. nil: this very program, run
 	// again under the name "bundlefs".

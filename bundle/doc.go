@@ -49,6 +49,11 @@
 // at once and at one moment; whatever is interrupted afterwards can be found by
 // its name and is removed by closing again. The state file goes last.
 //
+// That command is started while the barrier and the unmounting go on, since its start is a round
+// trip too. It looks at nothing, and changes nothing, before it has read our token from its
+// standard input, which it gets when the state says "closing"; if there is nothing to be removed
+// yet, for instance since the node refuses a change, its input ends and so does it.
+//
 // # The mount
 //
 // Bundles are mounted in exclusive mode, with the lock's token: what was written
@@ -58,6 +63,9 @@
 // So a link with a long way is waited for about five times after the handshake, and
 // nobody sees the token in a list of processes. What has to be asked, as for a
 // password, is asked when the node is locked, after a new connection.
+//
+// The mount program lends its connection to the node to later processes ([Bundle.Lent]). It outlives
+// the mount for as long as they use it, without the control socket and the spool.
 //
 // The state says where the spool is, so that it is found again whatever the
 // environment says by then. While there is a spool, something may be only there:

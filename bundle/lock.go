@@ -201,7 +201,7 @@ func (b *Bundle) makeRemote(ctx context.Context, client *remote.Client, st, befo
 	if err != nil {
 		taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
 		defer cancel()
-		if terr := b.remove(taking, client, st); terr != nil {
+		if terr := b.remove(taking, client, nil, st); terr != nil {
 			return errors.Join(err, fmt.Errorf("take back: %w", terr))
 		}
 		return errors.Join(err, b.setState(before))

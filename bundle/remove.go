@@ -77,7 +77,10 @@ func doomedName(dir, token string) string {
 // after an interruption. A bundle that is gone already is no error. What an
 // interrupted opening left is removed when it is known to be ours; *BlockedError
 // when nobody can know whose it is.
-func (b *Bundle) RemoveRemote(ctx context.Context) error {
+func (b *Bundle) RemoveRemote(ctx context.Context) error { return b.removeRemote(ctx, nil) }
+
+// removeRemote is RemoveRemote with a script that was started already, or nil.
+func (b *Bundle) removeRemote(ctx context.Context, early *removal) error {
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return err
@@ -95,12 +98,21 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	} else if ours {
 		return &MountedError{MountPoint: b.place(&st)}
 	}
-	client, done, err := b.connect(ctx)
-	if err != nil {
-		return err
+	client := early.wait(ctx)
+	if client == nil {
+		early = nil
+		if b.cfg.Ahead != nil {
+			client = b.cfg.Ahead(ctx)
+		}
 	}
-	defer done()
-	if err := b.remove(ctx, client, &st); err != nil {
+	if client == nil {
+		var done func()
+		if client, done, err = b.connect(ctx); err != nil {
+			return err
+		}
+		defer done()
+	}
+	if err := b.remove(ctx, client, early, &st); err != nil {
 		return err
 	}
 	// The node has nothing of ours any more; without anything left here either, it is closed.
@@ -111,8 +123,9 @@ func (b *Bundle) RemoveRemote(ctx context.Context) error {
 	return b.setState(&st)
 }
 
-// remove removes the bundle on the node, and notes before that it is being done.
-func (b *Bundle) remove(ctx context.Context, client *remote.Client, st *State) error {
+// remove removes the bundle on the node, and notes before that it is being done. early is a script
+// that was started on the client's node already, or nil.
+func (b *Bundle) remove(ctx context.Context, client *remote.Client, early *removal, st *State) error {
 	before := st.Phase
 	if before == PhaseOpen {
 		st.Phase = PhaseClosing
@@ -120,7 +133,7 @@ func (b *Bundle) remove(ctx context.Context, client *remote.Client, st *State) e
 			return err
 		}
 	}
-	h, err := runRemoval(ctx, client, st)
+	h, err := runRemoval(ctx, client, early, st)
 	switch {
 	case err != nil:
 		return err
@@ -140,9 +153,8 @@ func (b *Bundle) remove(ctx context.Context, client *remote.Client, st *State) e
 	return nil
 }
 
-// runRemoval runs the script. It returns nil if it has removed something, or else what is there.
-func runRemoval(ctx context.Context, client *remote.Client, st *State) (*holder, error) {
-	failed := func(err error) error { return fmt.Errorf("remove bundle %s on %s: %w", st.Dir, st.Node, err) }
+// removeArgs are the arguments of the script.
+func (st *State) removeArgs() ([]string, error) {
 	args := []string{"./" + st.Dir, "./" + doomedName(st.Dir, st.Record.Token), st.Record.unfinishedName()}
 	for i := len(st.Parents) - 1; i >= 0; i-- {
 		args = append(args, "./"+st.Parents[i])
@@ -150,10 +162,27 @@ func runRemoval(ctx context.Context, client *remote.Client, st *State) (*holder,
 	// The state is a file: what it says is checked again before it is acted on.
 	for _, dir := range append([]string{st.Dir}, st.Parents...) {
 		if err := CheckDir(dir); err != nil {
-			return nil, failed(fmt.Errorf("%q: %w", dir, err))
+			return nil, fmt.Errorf("%q: %w", dir, err)
 		}
 	}
-	a, err := runScript(ctx, client, removeScript, st.Record.Token+"\n", args...)
+	return args, nil
+}
+
+// runRemoval runs the script, if it was not started early. It returns nil if it has removed
+// something, or else what is there.
+func runRemoval(ctx context.Context, client *remote.Client, early *removal, st *State) (*holder, error) {
+	failed := func(err error) error { return fmt.Errorf("remove bundle %s on %s: %w", st.Dir, st.Node, err) }
+	args, err := st.removeArgs()
+	if err != nil {
+		return nil, failed(err)
+	}
+	script := early.take(args)
+	if script == nil {
+		if script, err = startScript(ctx, client, removeScript, args...); err != nil {
+			return nil, failed(err)
+		}
+	}
+	a, err := script.finish(st.Record.Token + "\n")
 	switch {
 	case err != nil:
 		return nil, failed(err)
@@ -174,13 +203,16 @@ func (b *Bundle) Close(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	if _, ok := b.State(); !ok {
+	st, ok := b.State()
+	if !ok {
 		return withHint(fmt.Errorf("bundle %s on %s: %w", b.cfg.Dir, b.cfg.Node, ErrNotOpen), "'conc status' lists the open ones")
 	}
+	early := b.removeAhead(ctx, &st)
+	defer early.drop()
 	if err := b.Unmount(ctx); err != nil {
 		return err
 	}
-	if err := b.RemoveRemote(ctx); err != nil {
+	if err := b.removeRemote(ctx, early); err != nil {
 		return err
 	}
 	return b.forgetLocal(ctx)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"bundlefs/internal/remote"
@@ -62,19 +63,52 @@ type answer struct {
 // runScript runs a script, which scriptHead begins, in one exec. Standard input carries what no
 // list of processes may show.
 func runScript(ctx context.Context, client *remote.Client, script, input string, args ...string) (*answer, error) {
+	s, err := startScript(ctx, client, script, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(input)
+}
+
+// running is a script that runs on the node, and waits for its input if it reads any.
+type running struct {
+	process   *remote.Process
+	mark      string
+	input     *lateInput
+	out, errs *marked
+}
+
+// startScript is runScript up to the input: whoever calls it has to call finish or abandon. ctx is for
+// the whole of it.
+func startScript(ctx context.Context, client *remote.Client, script string, args ...string) (*running, error) {
 	mark := newToken()[:32]
-	out := &marked{mark: []byte("=" + mark + " "), most: maxRecord + 4096}
-	errs := &marked{mark: []byte("=" + mark + "\n"), most: 4096}
+	s := &running{
+		mark: mark, input: &lateInput{text: make(chan string, 1)},
+		out:  &marked{mark: []byte("=" + mark + " "), most: maxRecord + 4096},
+		errs: &marked{mark: []byte("=" + mark + "\n"), most: 4096},
+	}
 	cmd := remote.Quote(append([]string{"sh", "-c", scriptHead + script, "sh", mark}, args...)...)
-	p, err := client.Start(ctx, cmd, strings.NewReader(input), out, errs)
+	var err error
+	if s.process, err = client.Start(ctx, cmd, s.input, s.out, s.errs); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	return s, nil
+}
+
+// abandon gives the script no input, and does not wait for it.
+func (s *running) abandon() { close(s.input.text) }
+
+// finish gives the script its input and waits for its answer.
+func (s *running) finish(input string) (*answer, error) {
+	s.input.text <- input
+	close(s.input.text)
+	status, err := s.process.Wait()
 	if err != nil {
 		return nil, err
 	}
-	status, err := p.Wait()
-	if err != nil {
-		return nil, err
-	}
-	text, _, whole := bytes.Cut(out.text, []byte("\n="+mark+" end\n"))
+	out, errs := s.out, s.errs
+	text, _, whole := bytes.Cut(out.text, []byte("\n="+s.mark+" end\n"))
 	if !whole {
 		return nil, notRun(status, out, errs)
 	}
@@ -84,6 +118,25 @@ func runScript(ctx context.Context, client *remote.Client, script, input string,
 		return nil, notRun(status, out, errs)
 	}
 	return a, nil
+}
+
+// lateInput is an input that is not known yet when the script starts.
+type lateInput struct {
+	text chan string // holds all of it, then is closed
+	left string
+}
+
+func (l *lateInput) Read(p []byte) (int, error) {
+	for l.left == "" {
+		text, ok := <-l.text
+		if !ok {
+			return 0, io.EOF
+		}
+		l.left = text
+	}
+	n := copy(p, l.left)
+	l.left = l.left[n:]
+	return n, nil
 }
 
 // notRun is the error when there was no answer, or not a whole one.

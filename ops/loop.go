@@ -279,14 +279,20 @@ func (w *work) ready(ctx context.Context) error {
 		}
 		return nil
 	}
-	client, err := w.env.Connect(ctx)
-	if err != nil {
-		return err
+	for first := true; ; first = false {
+		client, err := w.env.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.notes, w.log); err == nil {
+			w.notes = nil
+			return nil
+		}
+		// A connection that was there before may prove to be lost: another one is worth a try.
+		if !first || client.Err() == nil || ctx.Err() != nil {
+			return err
+		}
 	}
-	if w.agent, err = startAgent(ctx, client, w.env.Node.Python(), w.notes, w.log); err == nil {
-		w.notes = nil
-	}
-	return err
 }
 
 // call lets the agent do a request of the step.

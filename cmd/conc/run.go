@@ -66,7 +66,7 @@ func newRunCommand(a *app) *cobra.Command {
 // env is what the steps work on.
 func (s *session) env() *ops.Env {
 	return &ops.Env{
-		Node: s.node, Bundle: s.bundle, Connect: s.connect, Ahead: s.unasked,
+		Node: s.node, Bundle: s.bundle, Connect: s.reach, Ahead: s.unasked,
 		Dir: filepath.Dir(s.file.Path()), Log: s.app.ui.logger(), Verbose: s.app.verbose,
 	}
 }
@@ -98,6 +98,7 @@ func (s *session) prepare(o *runOptions, list string) (*job, error) {
 	if j.chosen, err = ops.Select(j.steps, j.from, j.to); err != nil {
 		return nil, usagef(hintOf(err), "%s: %w", list, err)
 	}
+	s.private = slices.ContainsFunc(j.chosen, func(step ops.Step) bool { return step.NeedsSudo() })
 	j.env.SudoPassword = func(ctx context.Context) ([]byte, error) { return o.sudo.password(ctx, s.node.User(), s.node.Name) }
 	return j, nil
 }

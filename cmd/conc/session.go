@@ -13,8 +13,10 @@ import (
 	"bundlefs/internal/remote"
 )
 
-// session is one node for the time of one command: its bundle, and a
-// connection that is made when it is first needed.
+// session is one node for the time of one command: its bundle, and a connection. The connection is
+// that of the mount program where the bundle is mounted, for it costs nothing; one of its own is made
+// when it is first needed: where nothing is mounted, for what must not be seen by the mount program,
+// and for who wants to know whether the node can be reached.
 type session struct {
 	app    *app
 	file   *deploy.File
@@ -23,11 +25,15 @@ type session struct {
 	dir    string // the bundle on the node
 	bundle *bundle.Bundle
 
+	private bool // passwords go over the connection: it has to be one of our own
+
 	noted sync.Once // what is not obeyed of the ssh_config files was told
 
-	mu     sync.Mutex // guards what follows
-	client *remote.Client
-	early  *early // a connection that is being made; nil when none is
+	mu       sync.Mutex     // guards what follows
+	client   *remote.Client // our own
+	lent     *remote.Client // over the mount program's
+	lentLost bool           // it is not tried again
+	early    *early         // a connection that is being made; nil when none is
 }
 
 // early is a connection that is being made while other things are done.
@@ -64,13 +70,13 @@ func (s *session) configure(mountpoint, message string) (err error) {
 	s.bundle, err = bundle.New(bundle.Config{
 		Target: s.target, Node: s.node.Name, Dir: s.dir, MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
-		Connect: s.connect, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+		Connect: s.connect, Ahead: s.unasked, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
 		Progress: func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) },
 	})
 	return err
 }
 
-// connect gives the connection to the node, made anew after it was lost.
+// connect gives our own connection to the node, made anew after it was lost.
 func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,12 +96,50 @@ func (s *session) connect(ctx context.Context) (*remote.Client, error) {
 	return c, nil
 }
 
-// ahead begins to connect for who will need the node soon, as far as that goes without asking
-// anything.
+// reach gives a connection to the node: that which there is, or over the mount program's, or our own.
+func (s *session) reach(ctx context.Context) (*remote.Client, error) {
+	s.mu.Lock()
+	err := s.standing(ctx)
+	if err == nil && s.client == nil && s.lent == nil {
+		s.lent = s.borrow(ctx)
+	}
+	c := s.client
+	if c == nil {
+		c = s.lent
+	}
+	s.mu.Unlock()
+	if err != nil || c != nil {
+		return c, err
+	}
+	return s.connect(ctx)
+}
+
+// borrow gives a connection over the mount program's; nil when we have to dial. mu is held.
+func (s *session) borrow(ctx context.Context) *remote.Client {
+	if s.private || s.lentLost {
+		return nil
+	}
+	c, err := s.bundle.Lent(ctx)
+	if err != nil {
+		s.app.ui.logger().Debug("no connection of the mount program's", "node", s.node.Name, "error", err)
+		return nil
+	}
+	return c
+}
+
+// ahead takes the mount program's connection for who will need the node soon, or begins to connect, as
+// far as that goes without asking anything.
 func (s *session) ahead(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client != nil || s.early != nil {
+	if s.early != nil {
+		return
+	}
+	if s.forgetLost(); s.client != nil || s.lent != nil {
+		return
+	}
+	// Not beside what comes next, which may be the unmounting.
+	if s.lent = s.borrow(ctx); s.lent != nil {
 		return
 	}
 	e := &early{done: make(chan struct{})}
@@ -108,24 +152,30 @@ func (s *session) ahead(ctx context.Context) {
 	}()
 }
 
-// unasked gives the connection, if it can be made without asking anything; else nil.
+// unasked gives a connection as reach does, if it can be made without asking anything; else nil.
 func (s *session) unasked(ctx context.Context) *remote.Client {
 	s.ahead(ctx)
 	s.mu.Lock()
 	e, client := s.early, s.client
+	if client == nil {
+		client = s.lent
+	}
 	s.mu.Unlock()
 	if e == nil {
 		return client
 	}
 	select {
 	case <-e.done:
-		return e.client
+		if e.client != nil && e.client.Err() == nil {
+			return e.client
+		}
+		return nil
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// standing waits for a connection that is being made, and forgets one that was lost; mu is held.
+// standing waits for a connection that is being made, and forgets those that were lost; mu is held.
 // Its error is that a node cannot be reached which has just proved so.
 func (s *session) standing(ctx context.Context) error {
 	if e := s.early; e != nil {
@@ -141,11 +191,20 @@ func (s *session) standing(ctx context.Context) error {
 			return e.err
 		}
 	}
+	s.forgetLost()
+	return nil
+}
+
+// forgetLost forgets connections that have ended; mu is held.
+func (s *session) forgetLost() {
 	if s.client != nil && s.client.Err() != nil {
 		s.client.Close()
 		s.client = nil
 	}
-	return nil
+	if s.lent != nil && s.lent.Err() != nil {
+		s.lent.Close()
+		s.lent, s.lentLost = nil, true
+	}
 }
 
 func (s *session) close() {
@@ -156,10 +215,12 @@ func (s *session) close() {
 		<-e.done
 		s.early, s.client = nil, e.client
 	}
-	if s.client != nil {
-		s.client.Close()
-		s.client = nil
+	for _, c := range []*remote.Client{s.client, s.lent} {
+		if c != nil {
+			c.Close()
+		}
 	}
+	s.client, s.lent = nil, nil
 }
 
 // event is an entry of the journal about this node.

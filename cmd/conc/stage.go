@@ -113,6 +113,7 @@ func (g *stage) abandon(ctx context.Context) error {
 	}
 	if g.session != nil && g.session.bundle != nil {
 		err = errors.Join(err, g.forget(ctx))
+		g.session.close() // which the mount program waits for
 	}
 	_, kerr := g.end(forgetTime, func(proc.Process) bool { return true })
 	os.Unsetenv(markName)

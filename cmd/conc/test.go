@@ -77,6 +77,7 @@ func (s *session) test(ctx context.Context, k *testSink, sudo *sudoSource, modul
 	if err != nil {
 		return err
 	}
+	s.private = slices.ContainsFunc(steps, func(step ops.Step) bool { return step.NeedsSudo() })
 	env := s.env()
 	env.Bundle = untouched{env.Bundle}
 	env.SudoPassword = func(ctx context.Context) ([]byte, error) { return sudo.password(ctx, s.node.User(), s.node.Name) }

@@ -205,6 +205,10 @@ func (c *connection) all() iter.Seq[*session] {
 	}
 }
 
+// lent is a connection that others may go on with. Leave closes it if there are none, and tells
+// whether there are.
+type lent interface{ Leave() bool }
+
 // fail marks the connection as lost: all its sessions end.
 func (c *connection) fail() { c.lose.Do(func() { close(c.lost) }) }
 
@@ -214,7 +218,7 @@ func (c *connection) hang(err error) {
 		c.hung = err
 		close(c.lost)
 	})
-	c.conn.Close()
+	c.close()
 }
 
 func (c *connection) isLost() bool {
@@ -227,9 +231,16 @@ func (c *connection) isLost() bool {
 }
 
 // close ends the connection before its sessions: they say goodbye, for which a
-// link that is stuck has no room.
+// link that is stuck has no room. A connection that others go on with stays, and then nobody waits
+// for the node, which has to say goodbye too.
 func (c *connection) close() {
 	c.fail()
+	if l, ok := c.conn.(lent); ok && l.Leave() {
+		for s := range c.all() {
+			go s.Close()
+		}
+		return
+	}
 	c.conn.Close()
 	for s := range c.all() {
 		s.Close()

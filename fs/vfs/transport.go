@@ -15,7 +15,8 @@ import (
 // Conn is an SSH connection: sessions of a subsystem are opened over it.
 // *remote.Client is one. One that has a method AliveLimit() time.Duration tells with it
 // how long the node may owe an answer until the connection counts as lost: 45 s by default,
-// 0 for ever.
+// 0 for ever. One that others may go on with has a method Leave() bool, which is called in place
+// of Close; it returns true if it leaves the connection open for them.
 type Conn interface {
 	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
 	Done() <-chan struct{} // closed when the connection is lost

@@ -19,6 +19,9 @@
 // come before it is ready; then the frames go over the connection, in their direction, and the
 // result or error follows. See [Streamer].
 //
+// After the result of a request with "data":"conn" the connection is no longer a control
+// connection: both sides go on with a protocol of their own. See [Taker].
+//
 // A client that goes away cancels the request it has running. The server answers only its
 // own user and root.
 //
@@ -32,6 +35,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"syscall"
 )
 
@@ -75,6 +79,15 @@ type Streamer interface {
 	Send(ctx context.Context, op string, args json.RawMessage, out io.Writer) (any, error)
 }
 
+// Taker is a Handler whose clients can take over the connection.
+type Taker interface {
+	Handler
+	// Take answers op. If it has no error, the client gets the answer, and then serve is called
+	// with the connection, in a goroutine of its own; or with nil, when the client has gone. It has
+	// to close the connection. The server does not look after it any more, and does not wait for it in Close.
+	Take(ctx context.Context, op string, args json.RawMessage) (answer any, serve func(net.Conn), err error)
+}
+
 // UnknownOpError is what a Handler returns for an op that it does not know.
 type UnknownOpError struct{ Op string }
 
@@ -108,13 +121,15 @@ func (e *Error) Unwrap() error {
 type request struct {
 	Op   string          `json:"op"`
 	Args json.RawMessage `json:"args,omitempty"`
-	Data string          `json:"data,omitempty"` // dataIn, dataOut, or "" for none
+	Data string          `json:"data,omitempty"` // dataIn, dataOut, dataConn, or "" for none
 }
 
-// The directions of bytes, as the server sees them.
+// The directions of bytes, as the server sees them; both, and without frames, for a connection that
+// is taken over.
 const (
-	dataIn  = "in"
-	dataOut = "out"
+	dataIn   = "in"
+	dataOut  = "out"
+	dataConn = "conn"
 )
 
 type reply struct {

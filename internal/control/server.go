@@ -185,7 +185,12 @@ func (p *peer) fail(err error) { p.send(reply{Error: wireError(err)}) }
 
 func (s *Server) serve(conn *net.UnixConn) {
 	p := &peer{conn: conn}
-	defer conn.Close()
+	taken := false
+	defer func() {
+		if !taken {
+			conn.Close()
+		}
+	}()
 	if err := s.admit(conn); err != nil {
 		p.fail(err)
 		return
@@ -219,6 +224,13 @@ func (s *Server) serve(conn *net.UnixConn) {
 		}
 		if ctx.Err() != nil {
 			break
+		}
+		if r.Data == dataConn {
+			if taken = s.give(p, r, stop); taken {
+				break
+			}
+			idle <- struct{}{}
+			continue
 		}
 		if r.Data != "" {
 			if err := s.stream(ctx, p, r); err != nil {

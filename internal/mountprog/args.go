@@ -53,6 +53,8 @@ type mountConfig struct {
 	subdir, setuid   string
 	uidFile, gidFile string // absolute
 
+	lender lender // has the connections that package remote makes
+
 	fs fs.Options // what goes there as it is
 
 	readOnly, allowOther, allowRoot, defaultPermissions, nonempty, noexec, nomount bool

@@ -53,10 +53,14 @@ func (m *mountConfig) dialer(prompts *memory, log *slog.Logger) (func(ctx contex
 			if err != nil {
 				return nil, err // not c, which would be an interface that is not nil
 			}
-			if m.sftpServer != "" {
-				return &chosenServer{c, m.sftpServer}, nil
+			shared, err := m.lender.share(c, m.exclusive != "") // conc asks for it soon
+			if err != nil {
+				return nil, err
 			}
-			return c, nil
+			if m.sftpServer != "" {
+				return &chosenServer{shared, m.sftpServer}, nil
+			}
+			return shared, nil
 		}, nil
 	}
 	return func(ctx context.Context) (fs.Conn, error) { return dialTransport(ctx, m, open) }, nil
@@ -132,16 +136,16 @@ func (m *mountConfig) aliveLimit() time.Duration {
 
 // chosenServer is a connection on which another SFTP server is used than the subsystem sftp.
 type chosenServer struct {
-	*remote.Client
+	*remote.Shared
 	server string
 }
 
 // OpenSubsystem implements fs.Conn.
 func (c *chosenServer) OpenSubsystem(ctx context.Context, _ string) (io.ReadWriteCloser, error) {
 	if strings.Contains(c.server, "/") {
-		return c.Client.OpenCommand(ctx, c.server)
+		return c.Shared.OpenCommand(ctx, c.server)
 	}
-	return c.Client.OpenSubsystem(ctx, c.server)
+	return c.Shared.OpenSubsystem(ctx, c.server)
 }
 
 // takeStandard takes standard input and output for passive, so that nothing else writes there.

@@ -36,6 +36,7 @@ type report struct {
 //	leave     of -o nomount: ends without the barrier; what is not sent is kept if it cannot
 //	          be sent within 30 s
 //	drop      lets what others wrote on the node be seen
+//	ssh       lends the connection to the node, see Take
 //	retry     sends again what the node has refused, or of it what is under {"path": …}; answers
 //	          {"changes": n}
 //	discard   gives up what the node has refused under {"path": …}; answers {"changes": n}

@@ -27,7 +27,8 @@
 // SIGTERM, SIGINT and SIGHUP bring everything to the node (the barrier, at most 30 s), then
 // unmount. A mount that is in use is taken out of the tree at once (a lazy unmount), the
 // control socket goes, and those who use it are served until the last one closes. A second
-// signal leaves without waiting for barrier or users. `bundlefs unmount` is stricter: when the
+// signal leaves without waiting for barrier or users. Processes that were lent the connection to the
+// node (control.Connection) go on with it after the mount has ended, see lend.go. `bundlefs unmount` is stricter: when the
 // barrier fails or the mount is in use it says so and changes nothing. fusermount3 -u and
 // umount end the process too.
 package mountprog

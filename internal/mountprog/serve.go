@@ -240,7 +240,9 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 				s.log.Error("ending the mount", "error", err)
 			}
 		case <-server.Done():
-			return s.finish(barrier, server)
+			err := s.finish(barrier, server)
+			s.cfg.lender.await(signals, stopping, lentTime)
+			return err
 		}
 	}
 }

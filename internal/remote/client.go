@@ -28,7 +28,9 @@ type Client struct {
 	err error
 }
 
-func newClient(sc *ssh.Client, conn *watchedConn, s *settings, via *Client, log *slog.Logger) *Client {
+// newClient looks after a connection. why, if not nil, gives the reason for its end, in place of the
+// error with which it ended.
+func newClient(sc *ssh.Client, conn *watchedConn, s *settings, via *Client, log *slog.Logger, why func() error) *Client {
 	c := &Client{ssh: sc, conn: conn, via: via, s: s, log: log, done: make(chan struct{})}
 	c.running.Go(func() {
 		err := sc.Wait()
@@ -39,6 +41,9 @@ func newClient(sc *ssh.Client, conn *watchedConn, s *settings, via *Client, log 
 			default:
 			}
 			_ = via.Close()
+		}
+		if why != nil {
+			err = why()
 		}
 		c.fail(err)
 		close(c.done)

@@ -226,7 +226,7 @@ func connect(ctx context.Context, s *settings, o Options, via *Client) (*Client,
 		return nil, fail(UnreachableTimeout, nil)
 	}
 	log.Debug("connected", "user", s.user, "server", printable(string(sc.ServerVersion())))
-	return newClient(ssh.NewClient(sc, chans, reqs), conn, s, via, log), nil
+	return newClient(ssh.NewClient(sc, chans, reqs), conn, s, via, log, nil), nil
 }
 
 func dialTCP(ctx context.Context, s *settings, via *Client) (net.Conn, error) {

@@ -44,10 +44,17 @@
 // another criterion, above all exec, is left out, and Notes tells. The home folder is $HOME. As with
 // ssh, the options of the target are not for its jump hosts, which have their own in the file.
 //
+// # One connection for several processes
+//
+// A process can lend its connection to others of the same machine ([Share]), as OpenSSH does with
+// ControlMaster. They get a [Client] of a local socket ([Over]), and what they do is done in
+// sessions on the node: data, errors, signals, sizes of terminals and exit codes are passed on. How the
+// socket is found, and who may use it, is the caller's matter.
+//
 // # Limitations
 //
 // No GSSAPI, host-based login, security keys outside of ssh-agent, user
-// certificates outside of ssh-agent, connection sharing, or terminal on the node.
+// certificates outside of ssh-agent, or sharing of connections with OpenSSH's ControlMaster.
 // OpenSSH passes signals on only to commands of users other than root, and not to
 // forced commands: a command that must end with its session has to watch its
 // standard input, which ends then.
