@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -140,12 +141,16 @@ func TestKilledWhileWriting(t *testing.T) {
 		}
 		pid := b.status().PID
 		shot := make(chan error, 1)
-		time.AfterFunc(time.Duration(s.IntN(120))*time.Millisecond, func() { shot <- syscall.Kill(pid, syscall.SIGKILL) })
+		var aimed atomic.Bool
+		time.AfterFunc(time.Duration(s.IntN(120))*time.Millisecond, func() {
+			aimed.Store(true)
+			shot <- syscall.Kill(pid, syscall.SIGKILL)
+		})
 		var err error
 		for err == nil {
 			err = s.step()
 		}
-		early := len(shot) == 0 // then it is bundlefs's error, not the kernel's
+		early := !aimed.Load() // then it is bundlefs's error, not the kernel's
 		if killed := <-shot; killed != nil {
 			t.Fatal(killed)
 		}
