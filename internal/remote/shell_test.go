@@ -65,14 +65,14 @@ func TestTerminal(t *testing.T) {
 	sizes := make(chan remote.Window)
 	in, keys := io.Pipe()
 	out := &screen{wrote: make(chan struct{}, 1)}
-	line := `stty size; echo $TERM; until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; sleep 300`
+	line := `stty size; echo $TERM; until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; echo ready; exec sleep 300`
 	p, err := c.StartOn(t.Context(), remote.Terminal{Type: "xterm", Window: remote.Window{Rows: 20, Columns: 70}, Resized: sizes}, line, in, out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out.until(t, "20 70\r\nxterm\r\n")
 	sizes <- remote.Window{Rows: 30, Columns: 100}
-	out.until(t, "30 100\r\n")
+	out.until(t, "30 100\r\nready\r\n") // before that, a shell may take Ctrl-C for its command's, which has just ended
 	if _, err := keys.Write([]byte{3}); err != nil {
 		t.Fatal(err)
 	}
