@@ -253,6 +253,20 @@ func (c *connection) pick() *session { return idlest(c.sessions) }
 // pickSender returns a session for data.
 func (c *connection) pickSender() *session { return idlest(c.senders) }
 
+// smallTogether is how many small files go over one session before the next is used: together they leave in few
+// packets, and are less than what a session has room for in a round trip.
+const smallTogether = 24
+
+// pickSmall returns a session for a small file.
+func (c *connection) pickSmall() *session {
+	for _, s := range c.senders {
+		if s.inflight.Load() < smallTogether {
+			return s
+		}
+	}
+	return c.pickSender()
+}
+
 // idlest returns the session with the fewest requests under way.
 func idlest(l []*session) *session {
 	best := l[0]

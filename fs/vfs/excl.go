@@ -121,11 +121,12 @@ type Exclusive struct {
 	putOff     map[*work]putOff   // attributes that may soon change again
 	running    int                // actions on their way
 	window     window
-	barriers   int       // callers of Sync
-	dirtyBytes int64     // to be sent
-	storing    int64     // bytes that are being put into the spool
-	memBytes   int64     // held by small files
-	memVain    time.Time // when a writer last waited in vain for room in them
+	barriers   int           // callers of Sync and Fsync
+	hurried    chan struct{} // has room for one; told when there is one more
+	dirtyBytes int64         // to be sent
+	storing    int64         // bytes that are being put into the spool
+	memBytes   int64         // held by small files
+	memVain    time.Time     // when a writer last waited in vain for room in them
 	cached     cache
 	ahead      ahead
 	order      order // of the folder that is read through
@@ -161,7 +162,7 @@ func NewExclusive(ctx context.Context, o ExclusiveOptions) (*Exclusive, error) {
 		o: o, spool: sp, log: o.Log,
 		nodes: map[Ino]*xnode{}, files: map[Handle]*xfile{}, dirs: map[Handle]*xdir{},
 		refused: map[*work]struct{}{}, delayed: map[*work]struct{}{}, generation: 1, unsynced: map[Ino]bool{},
-		putOff: map[*work]putOff{}, window: newWindow(),
+		putOff: map[*work]putOff{}, window: newWindow(), hurried: make(chan struct{}, 1),
 		budget: semaphore.NewWeighted(flyingBytes), reading: newReadBudget(readBytes),
 	}
 	x.fetched = &readCache{dir: o.Spool, most: o.CacheMax / 2, log: o.Log}

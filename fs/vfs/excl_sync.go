@@ -50,13 +50,22 @@ func (x *Exclusive) Settle(ctx context.Context, progress func(Progress)) error {
 	return x.sync(ctx, progress, false)
 }
 
+// expect notes that somebody waits for the node, until done is called; mu is held for both.
+func (x *Exclusive) expect() (done func()) {
+	x.barriers++
+	select {
+	case x.hurried <- struct{}{}:
+	default: // somebody else has said so
+	}
+	return func() { x.barriers-- }
+}
+
 func (x *Exclusive) sync(ctx context.Context, progress func(Progress), prove bool) error {
 	ctx, done := patient(ctx)
 	defer done()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.barriers++
-	defer func() { x.barriers-- }()
+	defer x.expect()()
 	x.hurry()
 	x.stuck = false // there may be room by now
 	for _, w := range x.refusedWorks() {
@@ -180,8 +189,7 @@ func (x *Exclusive) waitNode(ctx context.Context, n *xnode) error {
 		}
 	}
 	upTo := x.seq
-	x.barriers++
-	defer func() { x.barriers-- }()
+	defer x.expect()()
 	waited := x.newWait()
 	defer waited.end()
 	for {

@@ -10,10 +10,28 @@ import (
 	"bundlefs/internal/sftpwire"
 )
 
+// gatherTime is how long the sender waits for more when there is something to send again, and nobody waits for it:
+// what is sent together goes in few packets, for which the programs here and on the node wake up once.
+const gatherTime = 20 * time.Millisecond
+
+// gather lets go of mu for that time, or until somebody waits for the node.
+func (x *Exclusive) gather() {
+	x.mu.Unlock()
+	defer x.mu.Lock()
+	timer := time.NewTimer(gatherTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-x.hurried:
+	case <-x.ctx.Done():
+	}
+}
+
 // dispatch starts actions until Close.
 func (x *Exclusive) dispatch() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	idle := true // nothing was left to be started
 	for {
 		for !x.draining && (len(x.ready) == 0 || len(x.doubts) > 0 || x.quiet || x.stuck || x.running >= x.window.limit || x.fence != nil) {
 			x.changed.Wait()
@@ -21,10 +39,16 @@ func (x *Exclusive) dispatch() {
 		if x.draining {
 			return
 		}
+		if idle && x.barriers == 0 {
+			idle = false
+			x.gather()
+			continue
+		}
 		w := x.ready[0]
 		x.ready[0] = nil
 		x.ready = x.ready[1:]
 		w.queued = false
+		idle = len(x.ready) == 0
 		if a := x.plan(w); a != nil {
 			x.prove(time.Now().Add(-leaseSending))
 			x.running++

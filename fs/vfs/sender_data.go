@@ -256,6 +256,9 @@ func (u *upload) open(r *round) {
 		r.cut = false
 	}
 	s := u.c.pickSender()
+	if r.extents.Bytes() <= wholeMost {
+		s = u.c.pickSmall()
+	}
 	u.senders = []*session{s}
 	s.inflight.Add(1)
 	started := time.Now()
