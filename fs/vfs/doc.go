@@ -99,7 +99,8 @@
 //     a folder and all that is in it, but for what can move only after it.
 //   - The times of a folder are set when nothing in it is left to be sent.
 //   - Attributes alone wait a moment for the next change of them (putOff).
-//   - Everything else goes at once: as many actions as the window allows. Of the
+//   - Everything else goes side by side: as many actions as the window allows, at once
+//     when somebody waits for the node, else gathered for a moment (gatherTime). Of the
 //     actions on one name or inode there is one at a time (gate). While paths are
 //     written no folder moves, since they may lead through it (Exclusive.paths).
 //
