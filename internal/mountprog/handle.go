@@ -41,7 +41,7 @@ type report struct {
 //	          {"changes": n}
 //	discard   gives up what the node has refused under {"path": …}; answers {"changes": n}
 func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, progress func(any)) (any, error) {
-	server := s.server.Load()
+	server := s.ready(ctx)
 	if server == nil {
 		return nil, fail("wait until bundlefs has mounted or given up", "%s is not mounted yet", s.cfg.mountpoint)
 	}

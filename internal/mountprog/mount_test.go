@@ -2,6 +2,7 @@ package mountprog
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"bundlefs/fs"
 	"bundlefs/internal/mountpoint"
 	"bundlefs/internal/testnode"
 
@@ -392,4 +395,34 @@ func (b *bench) status() report {
 		b.t.Fatalf("status: %v: %s", err, out)
 	}
 	return s
+}
+
+// Who sees a mount before its process has taken note of it is served when it has; who asks while it connects is told so.
+func TestAskedEarly(t *testing.T) {
+	b := newBench(t, os.Getuid())
+	b.must("bundlefs", b.args("")...)
+	early := &serving{cfg: &mountConfig{mountpoint: b.mountpoint}, serves: make(chan struct{})}
+	asked := make(chan *fs.Server)
+	go func() { asked <- early.ready(t.Context()) }()
+	select {
+	case server := <-asked:
+		t.Errorf("there is %v already", server)
+	case <-time.After(50 * time.Millisecond):
+		server := new(fs.Server)
+		early.server.Store(server)
+		close(early.serves)
+		if <-asked != server {
+			t.Error("it is not what came")
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	never := &serving{cfg: early.cfg, serves: make(chan struct{})}
+	if server := never.ready(ended); server != nil {
+		t.Errorf("nothing came, and there is %v", server)
+	}
+	b.must("bundlefs", "unmount", b.mountpoint)
+	if server := never.ready(t.Context()); server != nil {
+		t.Errorf("nothing is mounted, and there is %v", server)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type serving struct {
 	ctl      *control.Server
 	cover    *mountpoint.Cover // nil when the folder underneath could not be noted
 	server   atomic.Pointer[fs.Server]
+	serves   chan struct{} // closed when server is set
 	finished chan struct{} // closed when nothing is left of the mount but the control socket
 }
 
@@ -66,7 +68,7 @@ func serve(ctx context.Context, m *mountConfig, ready *os.File, say *messages) (
 		return fail("choose a folder that you can reach", "%w", err)
 	}
 
-	s := &serving{cfg: m, log: log, say: say, finished: make(chan struct{})}
+	s := &serving{cfg: m, log: log, say: say, serves: make(chan struct{}), finished: make(chan struct{})}
 	// Taken first: of two bundlefs for one folder, the second stops here.
 	if s.ctl, err = control.Listen(m.mountpoint, s); errors.Is(err, control.ErrMounted) {
 		return taken(ctx, m.mountpoint, err)
@@ -155,6 +157,7 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal, ahead *ah
 		prompts.leave()
 	}
 	s.server.Store(server)
+	close(s.serves)
 	if s.cover != nil {
 		if err := s.cover.Protect(); err != nil {
 			s.log.Warn("the folder under the mount stays writable", "error", err)
@@ -164,6 +167,28 @@ func (s *serving) mount(ctx context.Context, signals <-chan os.Signal, ahead *ah
 		return errors.Join(errInterrupted, s.leaveTree())
 	}
 	return nil
+}
+
+// readyTime is how long it may take from when a mount is seen until it is served.
+const readyTime = 10 * time.Second
+
+// ready is the server, nil when nothing is mounted yet. Who sees the mount already need not know
+// that a little is left to be done.
+func (s *serving) ready(ctx context.Context) *fs.Server {
+	if server := s.server.Load(); server != nil {
+		return server
+	}
+	if m, err := mountpoint.Find(s.cfg.mountpoint); err != nil || m == nil || !strings.HasPrefix(m.Type, "fuse") {
+		return nil
+	}
+	limit := time.NewTimer(readyTime)
+	defer limit.Stop()
+	select {
+	case <-s.serves:
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return s.server.Load()
 }
 
 // tell prints what of options and of the ssh_config files has no effect.
