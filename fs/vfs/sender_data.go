@@ -364,7 +364,8 @@ func (u *upload) write(off, n int64) {
 	u.next++
 	s := u.senders[i]
 	s.inflight.Add(1)
-	req := s.Write(u.handles[i], uint64(off), buf, func() { u.x.buffers.Put(&buf) })
+	req := s.Write(u.handles[i], uint64(off), buf)
+	u.x.buffers.Put(&buf)
 	u.requests = append(u.requests, pendingWrite{req, n, s})
 	u.wrote = max(u.wrote, off+n)
 }

@@ -181,7 +181,7 @@ func (s *Shared) send(f *sharedFile, c *chunk, h remoteHandle) {
 	data := c.data // nothing is added to what is flying
 	q.mu.Unlock()
 	h.inflight.Add(1)
-	request := h.Write(h.id, uint64(c.off), data, nil)
+	request := h.Write(h.id, uint64(c.off), data)
 	q.mu.Lock()
 	s.tasks.Go(func() {
 		err := request.Wait(context.Background())

@@ -35,29 +35,27 @@ func (s *Session) Open(ctx context.Context, path string, flags uint32, a Attrs) 
 	return s.SendOpen(path, flags, a).Wait(ctx)
 }
 
-// Write writes data at an offset. The data must stay as it is until written, which may
-// be nil, is called, or the request is answered; where the session ends before, written
-// is never called.
-func (s *Session) Write(handle string, off uint64, data []byte, written func()) Request {
+// Write writes data at an offset.
+func (s *Session) Write(handle string, off uint64, data []byte) Request {
 	b := appendString(nil, handle)
 	b = binary.BigEndian.AppendUint64(b, off)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
-	return Request{s.sendData(typeWrite, b, data, written)}
+	return Request{s.send(typeWrite, b, data)}
 }
 
 // Fsetstat sets attributes of an open file.
 func (s *Session) Fsetstat(handle string, a Attrs) Request {
-	return Request{s.send(typeFsetstat, a.append(appendString(nil, handle)))}
+	return Request{s.send(typeFsetstat, a.append(appendString(nil, handle)), nil)}
 }
 
 // Fsync writes an open file to the server's disk; the server must have announced [ExtFsync].
 func (s *Session) Fsync(handle string) Request {
-	return Request{s.send(typeExtended, appendString(appendString(nil, ExtFsync), handle))}
+	return Request{s.send(typeExtended, appendString(appendString(nil, ExtFsync), handle), nil)}
 }
 
 // CloseHandle closes a handle.
 func (s *Session) CloseHandle(handle string) Request {
-	return Request{s.send(typeClose, appendString(nil, handle))}
+	return Request{s.send(typeClose, appendString(nil, handle), nil)}
 }
 
 // Mkdir makes a folder with permissions, less the server's umask.

@@ -56,5 +56,5 @@ func (s *Session) SendRead(handle string, off uint64, n int) ReadRequest {
 	b := appendString(nil, handle)
 	b = binary.BigEndian.AppendUint64(b, off)
 	b = binary.BigEndian.AppendUint32(b, uint32(n))
-	return ReadRequest{s.send(typeRead, b), n}
+	return ReadRequest{s.send(typeRead, b, nil), n}
 }

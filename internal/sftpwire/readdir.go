@@ -43,7 +43,7 @@ var ErrTooLarge = errors.New("sftp: folder too large")
 // other, since a server puts few names into a reply: two at first, which is all that a small folder
 // takes, and more when these are answered, so that none is sent of which the answer is not needed.
 func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, error) {
-	r, err := wait(ctx, s.send(typeOpendir, appendString(nil, path)))
+	r, err := wait(ctx, s.send(typeOpendir, appendString(nil, path), nil))
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +51,13 @@ func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, e
 	if err != nil {
 		return nil, err
 	}
-	defer s.send(typeClose, appendString(nil, handle))
+	defer s.send(typeClose, appendString(nil, handle), nil)
 	var names []Name
 	var replies []<-chan reply
 	space, seen := 64*most, 0
 	for ahead, more, end := 2, true, false; !end || len(replies) > 0; {
 		for more && !end && len(replies) < ahead {
-			replies = append(replies, s.send(typeReaddir, appendString(nil, handle)))
+			replies = append(replies, s.send(typeReaddir, appendString(nil, handle), nil))
 		}
 		r, err := wait(ctx, replies[0])
 		if err != nil {

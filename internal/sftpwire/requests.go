@@ -25,7 +25,7 @@ func (s *Session) Limits(ctx context.Context) (Limits, error) {
 	if _, ok := s.Extension(ExtLimits); !ok {
 		return Limits{}, nil
 	}
-	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits)))
+	r, err := wait(ctx, s.send(typeExtended, appendString(nil, ExtLimits), nil))
 	if err != nil {
 		return Limits{}, err
 	}

@@ -1,7 +1,6 @@
 package sftpwire_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -164,7 +162,7 @@ func TestReadServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Write(h, 0, []byte(content), nil).Wait(ctx); err != nil {
+	if err := s.Write(h, 0, []byte(content)).Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	var requests []sftpwire.ReadRequest
@@ -188,42 +186,5 @@ func TestReadServer(t *testing.T) {
 	}
 	if err := s.CloseHandle(h).Wait(ctx); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// Data of any length goes to its place, whatever is sent before and behind it, and is let go when it has been written.
-func TestWriteServer(t *testing.T) {
-	n := testnode.Start(t)
-	s := open(t, n.Target())
-	ctx := t.Context()
-	name := filepath.Join(n.Home, "file")
-	h, err := s.Open(ctx, name, sftpwire.FlagWrite|sftpwire.FlagCreate, sftpwire.Attrs{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []byte
-	var requests []sftpwire.Request
-	var written atomic.Int32
-	for i := range 200 {
-		data := bytes.Repeat([]byte{byte(i)}, []int{1, 100, 16<<10 - 1, 16 << 10, 100_000}[i%5])
-		requests = append(requests, s.Write(h, uint64(len(want)), data, func() {
-			clear(data) // it is not needed any more
-			written.Add(1)
-		}), s.Fsetstat(h, sftpwire.Attrs{Permissions: new(uint32(0o600))}))
-		want = append(want, bytes.Repeat([]byte{byte(i)}, len(data))...)
-	}
-	for _, r := range requests {
-		if err := r.Wait(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes on the node, %v, want %d", len(got), err, len(want))
-	}
-	if err := s.Close(); err != nil { // the answer may be faster than who tells of the writing
-		t.Error(err)
-	}
-	if written.Load() != 200 {
-		t.Errorf("%d of 200 were let go", written.Load())
 	}
 }

@@ -26,7 +26,7 @@ type Session struct {
 	lastID  uint32
 	pending map[uint32]request
 	settled time.Time // when the request was sent that was answered and sent last
-	queue   queue     // packets to be written
+	queue   []byte    // packets to be written
 	err     error     // why the session ended
 
 	done  chan struct{}  // closed when err is set
@@ -135,7 +135,7 @@ func (s *Session) end(cause error) error {
 		delete(s.pending, id)
 		r.reply <- reply{err: s.err}
 	}
-	s.queue = queue{}
+	s.queue = nil
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	return s.ch.Close()
@@ -154,21 +154,20 @@ func (s *Session) read(r io.Reader) {
 // write writes what is queued until the session ends. Under load many requests
 // leave in one packet of SSH.
 func (s *Session) write() {
-	var out queue
+	var buf []byte
 	for {
 		s.mu.Lock()
-		for s.queue.bytes == 0 && s.err == nil {
+		for len(s.queue) == 0 && s.err == nil {
 			s.changed.Wait()
 		}
 		if s.err != nil {
 			s.mu.Unlock()
 			return
 		}
-		out.clear()
-		out, s.queue = s.queue, out
+		buf, s.queue = s.queue, buf[:0]
 		s.changed.Broadcast() // there is room again
 		s.mu.Unlock()
-		if err := out.writeTo(s.ch); err != nil {
+		if _, err := s.ch.Write(buf); err != nil {
 			_ = s.end(err)
 			return
 		}
@@ -198,19 +197,14 @@ func (s *Session) readOne(in io.Reader) error {
 	return nil
 }
 
-// send queues a request whose fields behind the id are body; the reply comes on the
-// returned channel, which nobody needs to read. It waits while the server is slow to
-// take what was queued before.
-func (s *Session) send(typ byte, body []byte) <-chan reply { return s.sendData(typ, body, nil, nil) }
-
-// sendData does so with data behind body, which is not copied: it must stay as it is
-// until written, which may be nil, is called, or else the reply has come. Where the
-// session ends before, written is never called.
-func (s *Session) sendData(typ byte, body, data []byte, written func()) <-chan reply {
+// send queues a request whose fields behind the id are body and then data; the
+// reply comes on the returned channel, which nobody needs to read. It waits while
+// the server is slow to take what was queued before.
+func (s *Session) send(typ byte, body, data []byte) <-chan reply {
 	c := make(chan reply, 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.queue.bytes > maxQueue && s.err == nil {
+	for len(s.queue) > maxQueue && s.err == nil {
 		s.changed.Wait()
 	}
 	if s.err != nil {
@@ -222,7 +216,11 @@ func (s *Session) sendData(typ byte, body, data []byte, written func()) <-chan r
 		s.lastID++
 	}
 	s.pending[s.lastID] = request{c, time.Now(), typ == typeExtended && bytes.HasPrefix(body, extFsync)}
-	s.queue.add(typ, s.lastID, body, data, written)
+	s.queue = binary.BigEndian.AppendUint32(s.queue, uint32(5+len(body)+len(data)))
+	s.queue = append(s.queue, typ)
+	s.queue = binary.BigEndian.AppendUint32(s.queue, s.lastID)
+	s.queue = append(s.queue, body...)
+	s.queue = append(s.queue, data...)
 	s.changed.Broadcast()
 	return c
 }
