@@ -97,18 +97,6 @@ func (r *readAhead) ReadAt(ctx context.Context, dest []byte, off int64) (int, er
 	return total, nil
 }
 
-// Begin has the first n bytes fetched, if there is room for them, for who will read them soon.
-func (r *readAhead) Begin(n int64) {
-	r.budget.mu.Lock()
-	defer r.budget.mu.Unlock()
-	if r.closed || len(r.within(0, n)) > 0 || !r.budget.reserveAhead(n) {
-		return
-	}
-	for from := int64(0); from < n; from += int64(r.packet) {
-		r.ask(from, min(from+int64(r.packet), n), nil)
-	}
-}
-
 // readPart is ReadAt for at most mostAtOnce bytes.
 func (r *readAhead) readPart(ctx context.Context, dest []byte, off int64) (int, error) {
 	held, err := r.hold(ctx, off, off+int64(len(dest)))
@@ -154,9 +142,9 @@ func (r *readAhead) hold(ctx context.Context, off, end int64) ([]*segment, error
 		for _, s := range held {
 			s.addRef()
 		}
-		missing := int64(0)
-		for _, gap := range r.gaps(off, end) {
-			missing += gap[1] - gap[0]
+		missing := end - off
+		for _, s := range held {
+			missing -= min(s.end(), end) - max(s.off, off)
 		}
 		if b.reserve(missing) {
 			break
@@ -246,16 +234,13 @@ func (r *readAhead) firstAfter(off int64) int {
 	return sort.Search(len(r.segments), func(i int) bool { return r.segments[i].end() > off })
 }
 
-// gaps are the parts of a range that no segment has, up to where one ended before what was asked for, which is
-// the end of the file; budget.mu is held.
+// gaps are the parts of a range that no segment has; budget.mu is held.
 func (r *readAhead) gaps(off, end int64) (l [][2]int64) {
 	for _, s := range r.within(off, end) {
 		if s.off > off {
 			l = append(l, [2]int64{off, s.off})
 		}
-		if off = s.end(); s.arrived && s.n < s.asked {
-			return l
-		}
+		off = s.end()
 	}
 	if off < end {
 		l = append(l, [2]int64{off, end})

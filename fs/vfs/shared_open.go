@@ -204,11 +204,7 @@ func (s *Shared) opened(f *sharedFile, n *node, st *sftpwire.Stat) Opened {
 		seen, _ := s.tree.changeSeen(n)
 		f.readAs.Store(seen)
 	}
-	o := s.addFile(f, a)
-	if !o.KeepCache {
-		s.readSoon(f)
-	}
-	return o
+	return s.addFile(f, a)
 }
 
 // addFile gives an open file, with the attributes it was opened with, its handle.

@@ -52,22 +52,6 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 	return r.ReadAt(ctx, dest, off)
 }
 
-// readSoon asks for the content of a small file that was just opened to be read: it comes while the
-// kernel gets round to asking for it.
-func (s *Shared) readSoon(f *sharedFile) {
-	if s.o.DirectIO || s.o.NoReadahead || !f.isSmall() || f.fetched.Load() != nil {
-		return
-	}
-	seen, size := s.tree.changeSeen(f.node)
-	f.readAs.Store(seen)
-	r := f.reader(s)
-	r.SetSize(size)
-	r.Begin((f.told.Load() + kernelPage - 1) / kernelPage * kernelPage)
-}
-
-// kernelPage is what the kernel reads whole ones of, in bytes.
-const kernelPage = 4096
-
 // reader returns what reads f ahead.
 func (f *sharedFile) reader(s *Shared) *readAhead {
 	f.readerOnce.Do(func() {
