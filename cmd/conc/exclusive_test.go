@@ -42,9 +42,7 @@ func (w *workstation) spools() []string {
 func TestUnsentSurvivesACrash(t *testing.T) { inBothWays(t, testUnsentSurvivesACrash) }
 
 func testUnsentSurvivesACrash(t *testing.T, wrap []string) {
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+putJobs+"\n[jobs:leave]\nunmount = local unmount\n")
+	n, link, w := newLinked(t, helloDeploy+putJobs+"\n[jobs:leave]\nunmount = local unmount\n")
 	w.wrap = wrap
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
@@ -138,9 +136,7 @@ func TestCloseSendsFirst(t *testing.T) {
 // The workstation went down: no mount and no process is there any more.
 func TestAfterARestart(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+"\n[jobs:look]\nlook = remote run cat notes.txt\n")
+	n, link, w := newLinked(t, helloDeploy+"\n[jobs:look]\nlook = remote run cat notes.txt\n")
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
 	write(t, filepath.Join(mount, "notes.txt"), "old")
@@ -255,9 +251,7 @@ func testRefused(t *testing.T, wrap []string) {
 func TestLockLost(t *testing.T) { inBothWays(t, testLockLost) }
 
 func testLockLost(t *testing.T, wrap []string) {
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+putJobs+"\n[jobs:check]\nlook = remote run true\n")
+	n, link, w := newLinked(t, helloDeploy+putJobs+"\n[jobs:check]\nlook = remote run true\n")
 	w.wrap = wrap
 	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
@@ -312,9 +306,7 @@ func testLockLost(t *testing.T, wrap []string) {
 // is kept what never got into the old one.
 func TestBundleGone(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	n, link, w := newLinked(t, helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
 	link.Drop()
@@ -345,9 +337,7 @@ func TestBundleGone(t *testing.T) {
 // Ctrl-C ends the waiting for a node that cannot be heard; nothing else ends.
 func TestInterruptedBarrier(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	n, link, w := newLinked(t, helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
 	for _, command := range []string{"sync", "close"} {
@@ -380,9 +370,7 @@ func TestInterruptedBarrier(t *testing.T) {
 // Who unmounts by hand is not in the way: what was not sent meanwhile is waited for.
 func TestUnmountedByHand(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	n, link, w := newLinked(t, helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
 	link.SetBandwidth(1 << 20)
@@ -404,9 +392,7 @@ func TestUnmountedByHand(t *testing.T) {
 // On a terminal both programs show how far the barrier has come.
 func TestProgressBar(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy)
+	n, link, w := newLinked(t, helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
 	mount := filepath.Join(w.home, mountDir)
 	for _, c := range []struct {

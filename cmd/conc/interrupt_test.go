@@ -143,9 +143,7 @@ func TestInterrupted(t *testing.T) {
 // The second Ctrl-C does not wait for a node that does not answer.
 func TestInterruptedTwice(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+talkative)
+	n, link, w := newLinked(t, helloDeploy+talkative)
 	w.must(exitOK, "open", "open", "node1")
 	r := w.start("run", "node1", "long")
 	r.until("| started")

@@ -24,9 +24,7 @@ func made(l *testnode.Link) int64 { return l.Counters().Connections }
 func TestNoConnectionOfItsOwn(t *testing.T) { inBothWays(t, testNoConnectionOfItsOwn) }
 
 func testNoConnectionOfItsOwn(t *testing.T, wrap []string) {
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+`
+	n, link, w := newLinked(t, helloDeploy+`
 [jobs:go]
 one = remote run echo hello >made
 two = local  run true
@@ -52,9 +50,7 @@ sub = remote run false
 // what follows; then the mount program ends.
 func TestUnmountedUnderARun(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+`
+	n, link, w := newLinked(t, helloDeploy+`
 [jobs:leave]
 before = remote run echo before
 leave  = local  unmount
@@ -110,9 +106,7 @@ func TestMountKilledUnderAStep(t *testing.T) {
 // The link is cut under a step: as with a connection of one's own.
 func TestLinkCutUnderAStep(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+talkative+short)
+	n, link, w := newLinked(t, helloDeploy+talkative+short)
 	w.must(exitOK, "open", "open", "node1")
 	r := w.start("run", "node1", "long")
 	r.until("| started")
@@ -214,9 +208,7 @@ func TestFewSessions(t *testing.T) {
 // connection of one's own.
 func TestSilentUnderTheMount(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t)
-	link := testnode.NewLink(t, n.Addr)
-	w := newWorkstation(t, n, n.TargetVia(link), "", helloDeploy+short)
+	n, link, w := newLinked(t, helloDeploy+short)
 	config := filepath.Join(w.home, ".ssh/config")
 	text, err := os.ReadFile(config)
 	if err != nil {

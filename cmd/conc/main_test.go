@@ -97,6 +97,14 @@ type workstation struct {
 	said strings.Builder // all that conc wrote to standard error
 }
 
+// newLinked gives a node, the link to it, and a workstation that reaches it over that.
+func newLinked(t *testing.T, deploy string) (*testnode.Node, *testnode.Link, *workstation) {
+	t.Helper()
+	n := testnode.Start(t)
+	link := testnode.NewLink(t, n.Addr)
+	return n, link, newWorkstation(t, n, n.TargetVia(link), "", deploy)
+}
+
 // newWorkstation gives one that knows a node's key. deploy.ini is made from
 // the text, in which PORT, USER and KEY stand for what reaches the node, by
 // default itself.

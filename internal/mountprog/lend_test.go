@@ -38,6 +38,34 @@ func (b *bench) borrow() (*remote.Client, error) {
 	return c, err
 }
 
+// echo is a command that waits on the node for a word.
+type echo struct {
+	in      io.WriteCloser
+	out     bytes.Buffer
+	running *remote.Process
+}
+
+func newEcho(t *testing.T, c *remote.Client) *echo {
+	t.Helper()
+	line, in := io.Pipe()
+	t.Cleanup(func() { in.Close() })
+	e := &echo{in: in}
+	var err error
+	if e.running, err = c.Start(t.Context(), "read word; echo $word", line, &e.out, nil); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// says gives it the word, with which it ends.
+func (e *echo) says(t *testing.T, word string) {
+	t.Helper()
+	io.WriteString(e.in, word+"\n")
+	if status, err := e.running.Wait(); err != nil || status.Code != 0 || e.out.String() != word+"\n" {
+		t.Errorf("%v, %v, %q", status, err, &e.out)
+	}
+}
+
 // says runs a command on the node.
 func says(t *testing.T, c *remote.Client, cmd string) string {
 	t.Helper()
@@ -77,13 +105,7 @@ func TestLend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, in := io.Pipe()
-	defer in.Close()
-	var out bytes.Buffer
-	running, err := second.Start(t.Context(), "read word; echo $word", line, &out, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	echo := newEcho(t, second)
 	b.must("sh", "-c", `echo 12345 >"$1/f"`, "sh", b.mountpoint)
 	b.must("bundlefs", "unmount", b.mountpoint)
 	b.clean()
@@ -98,10 +120,7 @@ func TestLend(t *testing.T) {
 		t.Error("the same process mounts again")
 	}
 	b.must("bundlefs", "unmount", b.mountpoint)
-	io.WriteString(in, "two\n")
-	if status, err := running.Wait(); err != nil || status.Code != 0 || out.String() != "two\n" {
-		t.Errorf("%v, %v, %q", status, err, &out)
-	}
+	echo.says(t, "two")
 	if got := says(t, second, "echo three"); got != "three\n" {
 		t.Errorf("got %q", got)
 	}
@@ -222,23 +241,14 @@ func TestLendHungServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, in := io.Pipe()
-	defer in.Close()
-	var out bytes.Buffer
-	running, err := c.Start(t.Context(), "read word; echo $word", line, &out, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	echo := newEcho(t, c)
 	b.node.HangServers(0)
 	b.must("sh", "-c", `echo 12345 >"$1/f"`, "sh", b.mountpoint)
 	b.must("bundlefs", "sync", b.mountpoint)
 	if made := l.Counters().Connections; made < 2 {
 		t.Errorf("%d connections were made", made)
 	}
-	io.WriteString(in, "word\n")
-	if status, err := running.Wait(); err != nil || status.Code != 0 || out.String() != "word\n" {
-		t.Errorf("%v, %v, %q", status, err, &out)
-	}
+	echo.says(t, "word")
 	other, err := b.borrow()
 	if err != nil {
 		t.Fatal(err)
