@@ -139,6 +139,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		SingleThreaded:       o.SingleThreaded && o.Exclusive == nil,
 		MaxBackground:        64,
 		DisableXAttrs:        true,
+		DisableSplice:        true, // no answer comes from a file: trying costs eight calls of the kernel
 		Debug:                o.Debug,
 		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO, // attributes come with every listing

@@ -183,7 +183,7 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 	if err != nil {
 		return nil, err
 	}
-	x := c.pickSender()
+	x, start := c.pickSender(), time.Now()
 	o, err := on(ctx, s.link, x, func() (*openedFile, error) {
 		open := x.SendOpen(p, flags, sftpwire.Attrs{Permissions: mode})
 		var question sftpwire.StatRequest
@@ -207,6 +207,8 @@ func (s *Shared) openStat(ctx context.Context, p string, flags uint32, mode *uin
 	}, func(o *openedFile) { s.closeHandle(o.handle) })
 	if isLost(err) {
 		c.fail()
+	} else if err == nil {
+		s.link.metrics.rtt.took(time.Since(start))
 	}
 	return o, err
 }
