@@ -15,14 +15,14 @@ type glue struct {
 	fuse.RawFileSystem // what is not here answers ENOSYS, which the kernel remembers
 	files              vfs.FileSystem
 	log                *slog.Logger
-	gone               <-chan struct{} // closed when the kernel has ended the mount
+	calls              *calls
 	times              *latencies
 }
 
 var _ fuse.RawFileSystem = (*glue)(nil)
 
-func newGlue(files vfs.FileSystem, log *slog.Logger, gone <-chan struct{}) *glue {
-	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, gone: gone, times: new(latencies)}
+func newGlue(files vfs.FileSystem, log *slog.Logger, calls *calls) *glue {
+	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, calls: calls, times: new(latencies)}
 }
 
 func (g *glue) String() string { return "bundlefs" }

@@ -38,7 +38,7 @@ func (g *glue) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	if err != nil {
 		return nil, g.status(err)
 	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
+	return data(buf[:n]), fuse.OK
 }
 
 func (g *glue) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {

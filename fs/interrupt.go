@@ -26,67 +26,123 @@ import (
 // interrupted: the kernel tells only of the first.
 const endPoll = 250 * time.Millisecond
 
+// calls are the requests of a mount that wait for something.
+type calls struct {
+	mu      sync.Mutex // guards what follows
+	waiting map[uint64]*call
+	ended   bool // the mount has ended
+}
+
+func newCalls() *calls { return &calls{waiting: map[uint64]*call{}} }
+
 // call is the context of one request. It is done when the program that waits for
 // the answer is to end, when the mount has ended, and when the request has been
-// answered.
+// answered. Only one of which somebody waits for the end is known to its calls.
 type call struct {
-	context.Context // of the background: no deadline, no values
-	cancel, gone    <-chan struct{}
-	thread          uint32 // of the program, 0 if it is in another PID namespace
+	context.Context                 // of the background: no deadline, no values
+	all             *calls          // whose mu guards what is below
+	unique          uint64          // the kernel's number of the request
+	cancel          <-chan struct{} // closed when the request is interrupted
+	thread          uint32          // of the program, 0 if it is in another PID namespace
 
-	once     sync.Once
-	done     chan struct{}
-	answered chan struct{}
-
-	mu  sync.Mutex // guards err
-	err error
+	done    chan struct{} // nil as long as nobody waits for it
+	watched bool
+	err     error
 }
 
 // request returns the context of a kernel request, and what is to be called when
 // it has been answered.
 func (g *glue) request(cancel <-chan struct{}, h *fuse.InHeader) (ctx context.Context, answered func()) {
-	c := &call{
-		Context: context.Background(), cancel: cancel, gone: g.gone, thread: h.Pid,
-		done: make(chan struct{}), answered: make(chan struct{}),
+	c := &call{Context: context.Background(), all: g.calls, unique: h.Unique, cancel: cancel, thread: h.Pid}
+	opcode, start := h.Opcode, time.Now()
+	return c, func() {
+		g.times.add(opcode, time.Since(start))
+		c.all.mu.Lock()
+		defer c.all.mu.Unlock()
+		c.end()
 	}
-	start := time.Now()
-	return c, func() { g.times.add(h.Opcode, time.Since(start)); close(c.answered) }
 }
 
-// Done implements [context.Context]. Only who asks makes somebody watch.
+// Done implements [context.Context].
 func (c *call) Done() <-chan struct{} {
-	c.once.Do(func() { go c.watch() })
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if c.done != nil {
+		return c.done
+	}
+	c.done = make(chan struct{})
+	if c.err != nil || c.all.ended {
+		c.err = context.Canceled
+		close(c.done)
+		return c.done
+	}
+	c.all.waiting[c.unique] = c
+	select {
+	case <-c.cancel:
+		c.watch()
+	default: // the kernel will tell: see interrupted
+	}
 	return c.done
 }
 
 // Err implements [context.Context].
 func (c *call) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
 	return c.err
 }
 
+// end ends the context; mu is held.
+func (c *call) end() {
+	if c.err != nil {
+		return
+	}
+	c.err = context.Canceled
+	if c.done != nil {
+		delete(c.all.waiting, c.unique)
+		close(c.done)
+	}
+}
+
+// watch has the context end when the program is to end; mu is held.
 func (c *call) watch() {
-	select {
-	case <-c.answered:
-	case <-c.gone:
-	case <-c.cancel:
+	if c.watched {
+		return
+	}
+	c.watched = true
+	go func() {
 		poll := time.NewTicker(endPoll)
 		defer poll.Stop()
-		for over := false; !over && !mustEnd(c.thread); {
+		for !mustEnd(c.thread) {
 			select {
-			case <-c.answered:
-				over = true
-			case <-c.gone:
-				over = true
+			case <-c.done:
+				return
 			case <-poll.C:
 			}
 		}
+		c.all.mu.Lock()
+		defer c.all.mu.Unlock()
+		c.end()
+	}()
+}
+
+// interrupted is told that the kernel has interrupted a request.
+func (a *calls) interrupted(unique uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.waiting[unique]; c != nil {
+		c.watch()
 	}
-	c.mu.Lock()
-	c.err = context.Canceled
-	c.mu.Unlock()
-	close(c.done)
+}
+
+// end ends all contexts, since the mount has ended.
+func (a *calls) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = true
+	for _, c := range a.waiting {
+		c.end()
+	}
 }
 
 // mustEnd reports whether a signal waits for the thread that asks its program to

@@ -141,32 +141,3 @@ func receive(socket int) (fd int, err error) {
 	}
 	return fds[0], nil
 }
-
-// watchEnd tells when the kernel has ended the mount of a descriptor. Those who
-// serve it find out only when they ask for the next request, which they do not
-// while they wait for a node that does not answer. served ends the watch.
-func watchEnd(fd int) (gone <-chan struct{}, served func(), err error) {
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("descriptor of the mount: %w", err)
-	}
-	var stop [2]int
-	if err := unix.Pipe2(stop[:], unix.O_CLOEXEC); err != nil {
-		unix.Close(own)
-		return nil, nil, fmt.Errorf("descriptor of the mount: %w", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		// POLLERR and POLLHUP come without being asked for.
-		fds := []unix.PollFd{{Fd: int32(own)}, {Fd: int32(stop[0])}}
-		for {
-			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
-				break
-			}
-		}
-		unix.Close(own)
-		unix.Close(stop[0])
-	}()
-	return ended, func() { unix.Close(stop[1]); <-ended }, nil
-}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"bundlefs/fs/paths"
 	"bundlefs/fs/vfs"
@@ -117,12 +116,11 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	gone, served, err := watchEnd(fd)
+	kernel, err := newLoop(fd, o.Log)
 	if err != nil {
-		unix.Close(fd)
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
-	glue := newGlue(files, o.Log, gone)
+	glue := newGlue(files, o.Log, kernel.calls)
 	var raw fuse.RawFileSystem = glue
 	if o.AllowRoot && !o.AllowOther {
 		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}
@@ -131,7 +129,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if o.Exclusive == nil {
 		more = fuse.CAP_ATOMIC_O_TRUNC // a file is cut in the round trip that opens it
 	}
-	kernel, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+	err = kernel.greet(raw, &fuse.MountOptions{
 		MaxWrite:     atMost(o.MaxWrite),
 		MaxReadAhead: atMost(o.MaxRead),
 		SyncRead:     o.NoReadahead,
@@ -139,7 +137,6 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		SingleThreaded:       o.SingleThreaded && o.Exclusive == nil,
 		MaxBackground:        64,
 		DisableXAttrs:        true,
-		DisableSplice:        true, // no answer comes from a file: trying costs eight calls of the kernel
 		Debug:                o.Debug,
 		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO, // attributes come with every listing
@@ -148,11 +145,11 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 		ExplicitDataCacheControl: o.Exclusive != nil,
 	})
 	if err != nil {
-		served()
+		kernel.file.Close()
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
 	if x, ok := files.(*vfs.Exclusive); ok {
-		x.SetNotifier(kernelNotifier{kernel})
+		x.SetNotifier(kernel)
 	}
 	s := &Server{files: files, mountpoint: dir, done: make(chan struct{}), times: glue.times}
 	if m, err := mountpoint.Find(dir); err == nil && m != nil {
@@ -160,8 +157,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	}
 	go func() {
 		defer close(s.done)
-		kernel.Serve()
-		served()
+		kernel.serve()
 	}()
 	return s, nil
 }
@@ -296,15 +292,6 @@ func (s *Server) Discard(path string) (int, error) {
 	}
 	return x.Discard(path)
 }
-
-// kernelNotifier drops what the kernel has cached.
-type kernelNotifier struct{ server *fuse.Server }
-
-func (k kernelNotifier) InvalidateEntry(parent vfs.Ino, name string) {
-	k.server.EntryNotify(uint64(parent), name) // unknown to the kernel is as good
-}
-
-func (k kernelNotifier) InvalidateInode(ino vfs.Ino) { k.server.InodeNotify(uint64(ino), 0, 0) }
 
 // seconds splits a duration as FUSE carries it.
 func seconds(d time.Duration) (sec uint64, nsec uint32) {

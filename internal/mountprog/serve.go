@@ -228,6 +228,7 @@ func (s *serving) leaveTree() error {
 func (s *serving) run(ctx context.Context, signals <-chan os.Signal) error {
 	server := s.server.Load()
 	go boundHeap(server)
+	boundProcessors()
 	barrier, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	stopped := make(chan error, 1) // the result of stop

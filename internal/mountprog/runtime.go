@@ -2,7 +2,9 @@ package mountprog
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"bundlefs/fs"
@@ -25,8 +27,11 @@ func boundHeap(server *fs.Server) {
 	}
 	period := time.NewTicker(heapPeriod)
 	defer period.Stop()
-	for {
-		debug.SetMemoryLimit(heapBase + heapInode*int64(server.Status().Inodes))
+	for last := int64(0); ; {
+		if limit := heapBase + heapInode*int64(server.Status().Inodes); limit != last {
+			debug.SetMemoryLimit(limit)
+			last = limit
+		}
 		select {
 		case <-period.C:
 		case <-server.Done():
@@ -34,3 +39,13 @@ func boundHeap(server *fs.Server) {
 		}
 	}
 }
+
+// boundProcessors leaves half of the processors to the programs that use the mount. Nearly all
+// that is done for them is done for one request after the other, which gains nothing by a second
+// processor: the runtime wakes it for each step of a request, and it looks for work that is not
+// there. GOMAXPROCS in the environment wins.
+var boundProcessors = sync.OnceFunc(func() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
+	}
+})
