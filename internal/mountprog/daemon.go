@@ -57,7 +57,7 @@ func startChild(ctx context.Context, args []string, stdin io.Reader, stdout, std
 
 	signals := notify()
 	defer signal.Stop(signals)
-	err = child.Start()
+	err = coarsely(child.Start)
 	w.Close()
 	if err != nil {
 		return say.failure(fmt.Errorf("start the mount process: %w", err))

@@ -82,6 +82,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case ready == nil && !cmd.mount.foreground:
 		return startChild(ctx, args, stdin, stdout, stderr, say)
 	default:
+		if ready == nil {
+			beginAgain(args)
+		}
 		err = serve(ctx, cmd.mount, ready, say)
 	}
 	if err != nil {
