@@ -2,10 +2,10 @@ package vfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +16,8 @@ import (
 // connection is one SSH connection with its sessions.
 type connection struct {
 	conn     Conn
-	sessions []*session   // for questions and changes of names, which must not wait behind data
-	senders  []*session   // for data
+	pool     atomic.Pointer[pool]
+	opening  sync.Mutex   // held while a session is added
 	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
 	lost     chan struct{}
 	lose     sync.Once
@@ -25,6 +25,14 @@ type connection struct {
 	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
 	born     time.Time
 	metrics  *metrics // of the transport
+}
+
+// pool are the sessions of a connection at one moment. The first is enough for everything; the
+// others come while it is in use already: a node may take long to start each.
+type pool struct {
+	sessions []*session // for questions and changes of names, which must not wait behind data
+	senders  []*session // for data
+	complete bool       // there will be no more
 }
 
 // lane counts what is under way on a session.
@@ -48,38 +56,65 @@ type session struct {
 	stream *channel
 }
 
-// openSessions opens all sessions side by side, so that their round trips fall together. A server
-// may allow fewer (MaxSessions of sshd): one for either use is enough.
-func (c *connection) openSessions(ctx context.Context, questions, senders int) error {
-	senders = max(senders, 1)
-	opened := make([]*session, questions+senders)
-	errs := make([]error, len(opened))
+// openSessions opens the other sessions, side by side, so that their round trips fall together. A
+// server may allow fewer (MaxSessions of sshd).
+func (c *connection) openSessions(ctx context.Context, questions, senders int, opened func(*session)) {
 	var opening sync.WaitGroup
-	for i := range opened {
-		opening.Go(func() { opened[i], errs[i] = c.openSession(ctx) })
+	for range questions + senders - 1 {
+		opening.Go(func() {
+			if s, err := c.openSession(ctx); err == nil {
+				c.add(s, senders)
+				opened(s)
+			}
+		})
 	}
 	opening.Wait()
-	for _, s := range opened {
-		switch {
-		case s == nil:
-		case len(c.senders) == 0:
-			c.senders = []*session{s}
-		case len(c.sessions) == 0 || len(c.senders) == senders:
-			c.sessions = append(c.sessions, s)
-		default:
-			c.senders = append(c.senders, s)
-		}
-	}
-	if len(c.sessions) > 0 {
-		return nil
-	}
-	for _, err := range errs {
-		if err != nil {
-			return fmt.Errorf("open sftp session: %w", err)
-		}
-	}
-	return errors.New("open sftp session: none was asked for")
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	p := *c.pool.Load()
+	p.complete = true
+	c.pool.Store(&p)
 }
+
+// add takes a session into use: the first for all, the second for questions in its place, then so
+// many for data, and the rest for questions.
+func (c *connection) add(s *session, senders int) {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	var p pool
+	if now := c.pool.Load(); now != nil {
+		p = *now
+	}
+	switch {
+	case len(p.senders) == 0:
+		p.senders, p.sessions = []*session{s}, []*session{s}
+	case p.sessions[0] == p.senders[0]:
+		p.sessions = []*session{s}
+	case len(p.senders) < senders:
+		p.senders = append(slices.Clip(p.senders), s)
+	default:
+		p.sessions = append(slices.Clip(p.sessions), s)
+	}
+	c.pool.Store(&p)
+	if c.isLost() { // nobody else may have seen it
+		go s.Close()
+	}
+}
+
+// count is how many sessions there are by now.
+func (c *connection) count() (n int) {
+	for range c.all() {
+		n++
+	}
+	return n
+}
+
+// complete reports whether all sessions are there that there will be.
+func (c *connection) complete() bool { return c.pool.Load().complete }
+
+// sessions and senders are those that there are by now.
+func (c *connection) sessions() []*session { return c.pool.Load().sessions }
+func (c *connection) senders() []*session  { return c.pool.Load().senders }
 
 // openSession opens a session and greets its server.
 func (c *connection) openSession(ctx context.Context) (*session, error) {
@@ -98,7 +133,7 @@ func (c *connection) openSession(ctx context.Context) (*session, error) {
 // large as every server takes them.
 func (c *connection) learnLimits(ctx context.Context) {
 	start := time.Now()
-	limits, err := c.senders[0].Limits(ctx)
+	limits, err := c.senders()[0].Limits(ctx)
 	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
 		c.metrics.rtt.measured(time.Since(start)) // without the extension nothing was asked
 		c.limit.Store(int64(min(n, maxData)))
@@ -195,11 +230,16 @@ func (c *connection) settled() time.Time {
 // all are all sessions.
 func (c *connection) all() iter.Seq[*session] {
 	return func(yield func(*session) bool) {
-		for _, l := range [][]*session{c.senders, c.sessions} {
-			for _, s := range l {
-				if !yield(s) {
-					return
-				}
+		p := c.pool.Load()
+		if p == nil {
+			return
+		}
+		for i, s := range slices.Concat(p.senders, p.sessions) {
+			if i > 0 && s == p.senders[0] {
+				continue // the only one
+			}
+			if !yield(s) {
+				return
 			}
 		}
 	}
@@ -248,10 +288,10 @@ func (c *connection) close() {
 }
 
 // pick returns a session for questions.
-func (c *connection) pick() *session { return idlest(c.sessions) }
+func (c *connection) pick() *session { return idlest(c.sessions()) }
 
 // pickSender returns a session for data.
-func (c *connection) pickSender() *session { return idlest(c.senders) }
+func (c *connection) pickSender() *session { return idlest(c.senders()) }
 
 // smallTogether is how many small files go over one session before the next is used: together they leave in few
 // packets, and are less than what a session has room for in a round trip.
@@ -259,7 +299,7 @@ const smallTogether = 24
 
 // pickSmall returns a session for a small file.
 func (c *connection) pickSmall() *session {
-	for _, s := range c.senders {
+	for _, s := range c.senders() {
 		if s.inflight.Load() < smallTogether {
 			return s
 		}

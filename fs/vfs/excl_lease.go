@@ -97,7 +97,7 @@ func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
 	if x.o.Check == nil || root == "" { // not yet checked for the first time
 		return nil
 	}
-	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions[0], root, name) })
+	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions()[0], root, name) })
 	if errors.Is(err, ErrLeaseLost) {
 		x.fenceOff(err)
 		return nil // reading goes on

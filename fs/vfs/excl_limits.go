@@ -215,7 +215,7 @@ func (x *Exclusive) Status() Status {
 	st := Status{Mode: "exclusive", Traffic: x.link.traffic()}
 	c, _, err := x.link.state()
 	if c != nil && !c.isLost() {
-		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
+		st.Connected, st.Sessions = true, c.count()
 	} else if err != nil {
 		st.LinkError = err.Error()
 	}

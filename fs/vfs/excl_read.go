@@ -243,9 +243,9 @@ func (r *nodeReader) handle(ctx context.Context, n int) (nodeHandle, error) {
 	}
 	r.asked += int64(n)
 	c := r.handles[0].c
-	if r.asked > stripeBytes && !r.wide && len(c.senders) > 1 {
+	if r.asked > stripeBytes && !r.wide && c.complete() {
 		r.wide = true
-		for _, s := range c.senders {
+		for _, s := range c.senders() {
 			if s != r.handles[0].s {
 				r.x.reading.fetches.Go(func() { r.widen(c, s) })
 			}

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -11,14 +12,25 @@ import (
 func Inflight(s *Shared) (n int64) {
 	c, _, _ := s.link.state()
 	if c != nil {
-		for _, x := range c.sessions {
-			n += x.inflight.Load()
-		}
-		for _, x := range c.senders {
+		for x := range c.all() {
 			n += x.inflight.Load()
 		}
 	}
 	return n
+}
+
+// AwaitSessions waits until the connection has all sessions that it will have.
+func AwaitSessions(ctx context.Context, s *Shared) error {
+	for {
+		if c, _, _ := s.link.state(); c != nil && c.complete() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // Pending tells what an exclusive file system has not sent, for messages of tests.

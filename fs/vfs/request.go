@@ -98,7 +98,7 @@ func (t *transport) sending() time.Duration {
 		return t.silence()
 	}
 	least := time.Duration(0)
-	for _, s := range c.senders {
+	for _, s := range c.senders() {
 		if quiet := s.silence(); quiet > 0 && (least == 0 || quiet < least) {
 			least = quiet
 		}

@@ -293,7 +293,7 @@ func (u *upload) widen() {
 		err    error
 	}
 	var others []*session
-	for _, s := range u.c.senders {
+	for _, s := range u.c.senders() {
 		if s != u.senders[0] {
 			others = append(others, s)
 		}
@@ -315,7 +315,7 @@ func (u *upload) widen() {
 
 // send sends the data of one round.
 func (u *upload) send(r *round) {
-	if r.extents.Bytes() > stripeBytes && len(u.handles) == 1 && len(u.c.senders) > 1 {
+	if r.extents.Bytes() > stripeBytes && len(u.handles) == 1 && u.c.complete() {
 		u.x.paths.RLock()
 		u.x.mu.Lock()
 		p, ok := u.x.remotePath(u.n)

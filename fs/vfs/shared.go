@@ -187,7 +187,7 @@ func (s *Shared) Status() Status {
 	st := Status{Mode: "shared", Inodes: s.tree.size(), Traffic: s.link.traffic(), Pending: s.pending()}
 	c, _, err := s.link.state()
 	if c != nil && !c.isLost() {
-		st.Connected, st.Sessions = true, len(c.sessions)+len(c.senders)
+		st.Connected, st.Sessions = true, c.count()
 	} else if err != nil {
 		st.LinkError = err.Error()
 	}

@@ -253,7 +253,7 @@ func onFile[T any](ctx context.Context, s *Shared, f *sharedFile, request func(h
 func (r *remoteFile) mayWiden() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.wide && r.conn != nil && !r.conn.isLost() && len(r.conn.senders) > 1 && r.gone == nil && !r.closed
+	return !r.wide && r.conn != nil && !r.conn.isLost() && r.conn.complete() && len(r.conn.senders()) > 1 && r.gone == nil && !r.closed
 }
 
 // widen opens f on the other sessions too, once for each connection, and proves
@@ -262,7 +262,7 @@ func (s *Shared) widen(ctx context.Context, f *sharedFile) {
 	r := &f.remote
 	r.mu.Lock()
 	c := r.conn
-	if r.wide || c == nil || c.isLost() || r.gone != nil || r.closed || len(c.senders) < 2 {
+	if r.wide || c == nil || c.isLost() || r.gone != nil || r.closed || !c.complete() || len(c.senders()) < 2 {
 		r.mu.Unlock()
 		return
 	}
@@ -278,7 +278,7 @@ func (s *Shared) widen(ctx context.Context, f *sharedFile) {
 		err error
 	}
 	var results []<-chan opened
-	for _, x := range c.senders {
+	for _, x := range c.senders() {
 		if x == first.session {
 			continue
 		}

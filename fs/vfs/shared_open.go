@@ -32,7 +32,6 @@ type sharedFile struct {
 	ahead      atomic.Pointer[readAhead]
 	fetched    atomic.Pointer[fetchedFile] // all of it, if it was fetched ahead
 	readAs     atomic.Uint64               // node.seenAs when it was last read
-	widened    atomic.Bool
 	left       chan struct{} // closed when it is released, and closed on the node
 }
 

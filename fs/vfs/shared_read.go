@@ -56,7 +56,7 @@ func (s *Shared) read(ctx context.Context, f *sharedFile, dest []byte, off int64
 func (f *sharedFile) reader(s *Shared) *readAhead {
 	f.readerOnce.Do(func() {
 		fetch := func(ctx context.Context, off int64, n int) ([]byte, error) {
-			if off >= wideBytes && f.widened.CompareAndSwap(false, true) {
+			if off >= wideBytes && f.remote.mayWiden() {
 				s.tasks.Go(func() { s.widen(s.link.ctx, f) })
 			}
 			data, err := s.fetch(ctx, f, off, n)

@@ -3,8 +3,10 @@ package vfs_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,17 +91,70 @@ func TestSharedContract(t *testing.T) {
 	})
 }
 
-// A server of few sessions: one for data and one for the rest.
-func TestTwoSessionsAreEnough(t *testing.T) {
-	n := testnode.Start(t, testnode.WithConfig("MaxSessions 2"))
-	s := newShared(t, n.Target(), vfs.SharedOptions{Sessions: 4})
-	if st := s.Status(); !st.Connected || st.Sessions != 2 {
-		t.Errorf("status %+v", st)
+// A server of few sessions: one is enough for everything, and of two one is for data.
+func TestFewSessions(t *testing.T) {
+	for _, most := range []int{1, 2} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			n := testnode.Start(t, testnode.WithConfig(fmt.Sprintf("MaxSessions %d", most)))
+			s := newShared(t, n.Target(), vfs.SharedOptions{Sessions: 4})
+			if err := vfs.AwaitSessions(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			if st := s.Status(); !st.Connected || st.Sessions != most {
+				t.Errorf("status %+v", st)
+			}
+			tree := contract.VFS{Files: s, Root: vfs.RootIno}
+			if err := tree.Mkdir("d", 0o755); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+}
+
+// A mount can be used as soon as one session stands: a node may take long to start each.
+func TestFirstSessionServes(t *testing.T) {
+	n := testnode.Start(t)
+	var opened atomic.Int32
+	more := make(chan struct{})
+	s, err := vfs.NewShared(t.Context(), vfs.SharedOptions{Sessions: 4, Dial: func(ctx context.Context) (vfs.Conn, error) {
+		c, err := dial(n.Target())(ctx)
+		return slowSessions{c, &opened, more}, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	tree := contract.VFS{Files: s, Root: vfs.RootIno}
 	if err := tree.Mkdir("d", 0o755); err != nil {
 		t.Error(err)
 	}
+	if got := s.Status().Sessions; got != 1 {
+		t.Errorf("%d sessions", got)
+	}
+	close(more)
+	if err := vfs.AwaitSessions(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Status().Sessions; got != int(opened.Load()) || got < 5 {
+		t.Errorf("%d sessions of %d", got, opened.Load())
+	}
+	if err := tree.Mkdir("e", 0o755); err != nil {
+		t.Error(err)
+	}
+}
+
+// slowSessions opens the first session at once, and the others when more is closed.
+type slowSessions struct {
+	vfs.Conn
+	opened *atomic.Int32
+	more   <-chan struct{}
+}
+
+func (c slowSessions) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
+	if c.opened.Add(1) > 1 {
+		<-c.more
+	}
+	return c.Conn.OpenSubsystem(ctx, name)
 }
 
 // withoutExtensions are the cases that need what pkg/sftp's server does not have.

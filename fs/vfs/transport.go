@@ -100,7 +100,7 @@ func connect(ctx context.Context, o transportOptions) (*transport, error) {
 	return l.take(o), nil
 }
 
-// open dials once and opens the sessions.
+// open dials once and opens a session; the others follow.
 func (t *transport) open(ctx context.Context) (*connection, error) {
 	conn, err := t.dial(ctx)
 	if err != nil {
@@ -111,20 +111,26 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	stop := context.AfterFunc(opening, func() { conn.Close() })
-	err = c.openSessions(opening, t.clients, t.senders)
+	first, err := c.openSession(opening)
 	if !stop() {
 		err = context.Cause(opening)
 	}
 	if err != nil {
 		c.close()
-		return nil, err
+		return nil, fmt.Errorf("open sftp session: %w", err)
 	}
+	opened := func(s *session) { t.tasks.Go(func() { <-s.Done(); c.fail() }) }
+	questions, senders := t.clients, max(t.senders, 1)
+	c.add(first, senders)
+	opened(first)
 	t.metrics.connections.Add(1)
 	t.tasks.Go(func() { t.watch(c) })
 	t.tasks.Go(func() { c.learnLimits(t.ctx) })
-	for s := range c.all() {
-		t.tasks.Go(func() { <-s.Done(); c.fail() })
-	}
+	t.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(t.ctx, openTimeout)
+		defer cancel()
+		c.openSessions(ctx, questions, senders, opened)
+	})
 	return c, nil
 }
 
