@@ -135,7 +135,7 @@ func (c *connection) learnLimits(ctx context.Context) {
 	start := time.Now()
 	limits, err := c.senders()[0].Limits(ctx)
 	if n := min(limits.Read, limits.Write); err == nil && n > basePacket {
-		c.metrics.rtt.measured(time.Since(start)) // without the extension nothing was asked
+		c.metrics.rtt.connected(time.Since(start)) // without the extension nothing was asked
 		c.limit.Store(int64(min(n, maxData)))
 	}
 }

@@ -50,10 +50,11 @@ type metrics struct {
 // roundTrip is how long the node takes to answer. What a request takes on a machine that is
 // busy, or a node, says little of the link: the shortest of the last few counts.
 type roundTrip struct {
-	mu    sync.Mutex    // guards what follows
-	now   time.Duration // 0: not known
-	least time.Duration // of those since that was found
-	n     int
+	mu       sync.Mutex    // guards what follows
+	now      time.Duration // 0: not known
+	least    time.Duration // of those since that was found
+	n        int
+	shortest time.Duration // on this connection; 0: not known
 }
 
 // roundTrips is how many requests in a row have to take longer until the link does.
@@ -63,6 +64,7 @@ const roundTrips = 8
 func (r *roundTrip) took(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.note(d)
 	if r.n++; r.n == 1 || d < r.least {
 		r.least = d
 	}
@@ -75,7 +77,42 @@ func (r *roundTrip) took(d time.Duration) {
 func (r *roundTrip) measured(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.note(d)
 	r.now, r.n = d, 0
+}
+
+// connected is measured for the first time on a new connection.
+func (r *roundTrip) connected(d time.Duration) {
+	r.mu.Lock()
+	r.shortest = 0
+	r.mu.Unlock()
+	r.measured(d)
+}
+
+// note looks for the shortest; mu is held.
+func (r *roundTrip) note(d time.Duration) {
+	if r.shortest == 0 || d < r.shortest {
+		r.shortest = d
+	}
+}
+
+const (
+	// flightLeast is what is on its way to a node that is near, in bytes.
+	flightLeast = 1 << 20
+	// flightRate is how fast a link may be, in bytes a second, to be filled.
+	flightRate = 400 << 20
+)
+
+// flight is how much data is worth to be on its way to the node at a time, in bytes, at most most.
+// What is more than the link holds waits in the sshd of the node, which moves it around in its
+// memory for each packet that it takes out: the more waits, the slower it gets.
+func (r *roundTrip) flight(most int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shortest == 0 {
+		return most
+	}
+	return min(flightLeast+int64(r.shortest.Seconds()*flightRate), most)
 }
 
 func (r *roundTrip) read() time.Duration {

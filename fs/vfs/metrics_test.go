@@ -33,3 +33,32 @@ func TestRoundTrip(t *testing.T) {
 	took(60*ms, roundTrips)
 	is(60*ms, "when the link has become slower")
 }
+
+// What is on its way fills the link, and grows with the shortest of all round trips: those that wait
+// behind data say nothing of it.
+func TestFlight(t *testing.T) {
+	const most = 24 << 20
+	var r roundTrip
+	if got := r.flight(most); got != most {
+		t.Errorf("nothing is known: %d bytes", got)
+	}
+	r.connected(10 * time.Millisecond)
+	near := r.flight(most)
+	if near <= flightLeast || near >= most/2 {
+		t.Errorf("10 ms: %d bytes", near)
+	}
+	for range 100 {
+		r.took(time.Second)
+	}
+	if got := r.flight(most); got != near {
+		t.Errorf("behind data: %d bytes, before %d", got, near)
+	}
+	r.connected(time.Second)
+	if got := r.flight(most); got != most {
+		t.Errorf("1 s: %d bytes", got)
+	}
+	r.took(time.Microsecond)
+	if got := r.flight(most); got < flightLeast || got > flightLeast+1<<10 {
+		t.Errorf("1 µs: %d bytes", got)
+	}
+}

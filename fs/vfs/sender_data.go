@@ -12,7 +12,8 @@ import (
 
 const (
 	// flyingBytes is how much data may be on its way: what fills a link of
-	// 100 MB/s and 200 ms, and no more, since it is memory.
+	// 100 MB/s and 200 ms, and no more, since it is memory. On a shorter link it is less: a byte
+	// takes the room of several then.
 	flyingBytes = 24 << 20
 
 	// stripeBytes is how much data makes it worth to send one file over several
@@ -98,7 +99,7 @@ type upload struct {
 // pendingWrite is a write on its way with the part of the budget it holds.
 type pendingWrite struct {
 	sftpwire.Request
-	bytes  int64
+	room   int64 // in the budget
 	sender *session
 }
 
@@ -279,6 +280,7 @@ func (u *upload) open(r *round) {
 		}
 		return
 	}
+	u.x.link.metrics.rtt.took(time.Since(started))
 	u.x.mu.Lock()
 	u.x.window.answered(time.Now(), time.Since(started))
 	u.x.mu.Unlock()
@@ -343,9 +345,10 @@ func (u *upload) send(r *round) {
 
 // write sends one piece of data.
 func (u *upload) write(off, n int64) {
-	for !u.x.budget.TryAcquire(n) {
+	room := min(n*flyingBytes/u.x.link.metrics.rtt.flight(flyingBytes), flyingBytes)
+	for !u.x.budget.TryAcquire(room) {
 		if len(u.requests) == 0 { // others hold it all
-			if err := u.x.budget.Acquire(u.x.ctx, n); err != nil {
+			if err := u.x.budget.Acquire(u.x.ctx, room); err != nil {
 				u.err = err
 				return
 			}
@@ -356,7 +359,7 @@ func (u *upload) write(off, n int64) {
 	buf := u.x.buffer(n)
 	err := u.x.readLocal(u.n, buf, off)
 	if err != nil {
-		u.x.budget.Release(n)
+		u.x.budget.Release(room)
 		u.err = err
 		return
 	}
@@ -366,7 +369,7 @@ func (u *upload) write(off, n int64) {
 	s.inflight.Add(1)
 	req := s.Write(u.handles[i], uint64(off), buf)
 	u.x.buffers.Put(&buf)
-	u.requests = append(u.requests, pendingWrite{req, n, s})
+	u.requests = append(u.requests, pendingWrite{req, room, s})
 	u.wrote = max(u.wrote, off+n)
 }
 
@@ -379,7 +382,7 @@ func (u *upload) drain(left int) {
 			u.err = err
 		}
 		r.sender.inflight.Add(-1)
-		u.x.budget.Release(r.bytes)
+		u.x.budget.Release(r.room)
 	}
 }
 

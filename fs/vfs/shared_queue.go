@@ -17,8 +17,9 @@ const (
 	// all files of a mount together.
 	writeBytes = 16 << 20
 
-	// mostFlying is how many writes of one file are on their way at most.
-	mostFlying = 128
+	// mostFlying is how many writes of one file are on their way at most, and leastFlying how many
+	// also on a short link.
+	mostFlying, leastFlying = 128, 4
 )
 
 // chunk is written data: at first to be sent, then on its way until the node has
@@ -89,9 +90,9 @@ func (s *Shared) put(f *sharedFile, data []byte, off int64) {
 	q.changed.Broadcast()
 }
 
-// next is the first chunk that may be sent now, or nil; mu is held.
-func (q *writeQueue) next(appends bool, packet int) *chunk {
-	if q.flying >= mostFlying {
+// next is the first chunk that may be sent now, when at most so many are on their way, or nil; mu is held.
+func (q *writeQueue) next(appends bool, packet, most int) *chunk {
+	if q.flying >= most {
 		return nil
 	}
 	for i, c := range q.chunks {
@@ -122,6 +123,12 @@ func (q *writeQueue) next(appends bool, packet int) *chunk {
 	return nil
 }
 
+// mostFlying is how many writes of so many bytes are worth to be on their way.
+func (s *Shared) mostFlying(packet int) int {
+	const most = mostFlying * maxData
+	return min(max(int(s.link.metrics.rtt.flight(most))/packet, leastFlying), mostFlying)
+}
+
 // held reports whether a chunk waits for more to come; mu is held.
 func (q *writeQueue) held(c *chunk, packet int) bool {
 	return len(c.data) < packet && !q.urgent && !c.given && q.flying > 0 && c == q.chunks[len(q.chunks)-1]
@@ -145,7 +152,7 @@ func (s *Shared) pump(f *sharedFile) {
 			q.changed.Wait() // the handles are compared while nothing is on its way
 			continue
 		}
-		c := q.next(f.appends, packet)
+		c := q.next(f.appends, packet, s.mostFlying(packet))
 		if c == nil {
 			q.changed.Wait()
 			continue
