@@ -13,8 +13,8 @@
 //
 // The file system itself is [bundlefs/fs/vfs], which knows nothing of FUSE. This
 // package translates the kernel's requests to it (go-fuse's raw interface, since
-// the inode table is vfs's own), and makes and ends the mount. No decision about
-// files is taken here.
+// the inode table is vfs's own), reads and answers them, and makes and ends the
+// mount. No decision about files is taken here.
 //
 // # Caching and consistency
 //

@@ -15,16 +15,16 @@ import (
 
 // connection is one SSH connection with its sessions.
 type connection struct {
-	conn     Conn
-	pool     atomic.Pointer[pool]
-	opening  sync.Mutex   // held while a session is added
-	limit    atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
-	lost     chan struct{}
-	lose     sync.Once
-	hung     error        // why it is lost, if its server was silent; set before lost is closed
-	heard    atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
-	born     time.Time
-	metrics  *metrics // of the transport
+	conn    Conn
+	pool    atomic.Pointer[pool]
+	opening sync.Mutex   // held while a session is added
+	limit   atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
+	lost    chan struct{}
+	lose    sync.Once
+	hung    error        // why it is lost, if its server was silent; set before lost is closed
+	heard   atomic.Int64 // when the node last gave a sign of life, in nanoseconds since born
+	born    time.Time
+	metrics *metrics // of the transport
 }
 
 // pool are the sessions of a connection at one moment. The first is enough for everything; the
@@ -58,12 +58,11 @@ type session struct {
 
 // openSessions opens the other sessions, side by side, so that their round trips fall together. A
 // server may allow fewer (MaxSessions of sshd).
-func (c *connection) openSessions(ctx context.Context, questions, senders int, opened func(*session)) {
+func (c *connection) openSessions(ctx context.Context, more int, opened func(*session)) {
 	var opening sync.WaitGroup
-	for range questions + senders - 1 {
+	for range more {
 		opening.Go(func() {
 			if s, err := c.openSession(ctx); err == nil {
-				c.add(s, senders)
 				opened(s)
 			}
 		})
@@ -248,6 +247,9 @@ func (c *connection) all() iter.Seq[*session] {
 // lent is a connection that others may go on with. Leave closes it if there are none, and tells
 // whether there are.
 type lent interface{ Leave() bool }
+
+// asking is a connection of which another session may mean to ask the user something.
+type asking interface{ Asks() bool }
 
 // fail marks the connection as lost: all its sessions end.
 func (c *connection) fail() { c.lose.Do(func() { close(c.lost) }) }

@@ -32,7 +32,7 @@ type sharedFile struct {
 	ahead      atomic.Pointer[readAhead]
 	fetched    atomic.Pointer[fetchedFile] // all of it, if it was fetched ahead
 	readAs     atomic.Uint64               // node.seenAs when it was last read
-	left       chan struct{} // closed when it is released, and closed on the node
+	left       chan struct{}               // closed when it is released, and closed on the node
 }
 
 // newSharedFile makes an open file, which is not open on the node yet.

@@ -16,7 +16,9 @@ import (
 // *remote.Client is one. One that has a method AliveLimit() time.Duration tells with it
 // how long the node may owe an answer until the connection counts as lost: 45 s by default,
 // 0 for ever. One that others may go on with has a method Leave() bool, which is called in place
-// of Close; it returns true if it leaves the connection open for them.
+// of Close; it returns true if it leaves the connection open for them. One that has a method
+// Asks() bool tells with it whether opening a further session may mean to ask the user something:
+// then nobody gets the connection before all are open.
 type Conn interface {
 	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
 	Done() <-chan struct{} // closed when the connection is lost
@@ -111,7 +113,20 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	stop := context.AfterFunc(opening, func() { conn.Close() })
+	questions, senders := t.clients, max(t.senders, 1)
+	opened := func(s *session) {
+		c.add(s, senders)
+		t.tasks.Go(func() { <-s.Done(); c.fail() })
+	}
 	first, err := c.openSession(opening)
+	a, ok := conn.(asking)
+	together := ok && a.Asks()
+	if err == nil {
+		opened(first)
+		if together {
+			c.openSessions(opening, questions+senders-1, opened)
+		}
+	}
 	if !stop() {
 		err = context.Cause(opening)
 	}
@@ -119,18 +134,16 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 		c.close()
 		return nil, fmt.Errorf("open sftp session: %w", err)
 	}
-	opened := func(s *session) { t.tasks.Go(func() { <-s.Done(); c.fail() }) }
-	questions, senders := t.clients, max(t.senders, 1)
-	c.add(first, senders)
-	opened(first)
 	t.metrics.connections.Add(1)
 	t.tasks.Go(func() { t.watch(c) })
 	t.tasks.Go(func() { c.learnLimits(t.ctx) })
-	t.tasks.Go(func() {
-		ctx, cancel := context.WithTimeout(t.ctx, openTimeout)
-		defer cancel()
-		c.openSessions(ctx, questions, senders, opened)
-	})
+	if !together {
+		t.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(t.ctx, openTimeout)
+			defer cancel()
+			c.openSessions(ctx, questions+senders-1, opened)
+		})
+	}
 	return c, nil
 }
 

@@ -103,6 +103,10 @@ func (c *Conn) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteClos
 	return best.open()
 }
 
+// Asks reports whether another session may take another stream, for which the program that is
+// started may ask for a password.
+func (c *Conn) Asks() bool { return c.o.Streams > 1 }
+
 // AliveLimit is how long the server may owe an answer until the connection counts as lost;
 // 0: for ever.
 func (c *Conn) AliveLimit() time.Duration { return c.o.AliveLimit }
