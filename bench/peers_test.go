@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"bundlefs/internal/coarse"
 	"bundlefs/internal/lease"
 	"bundlefs/internal/mountpoint"
 )
@@ -155,7 +156,11 @@ func (b *bench) mount(p *peer, dir string) (*mounted, error) {
 	b.prepare(m.cmd)
 	m.cmd.Stdout, m.cmd.Stderr = &m.out, &m.out
 	started := time.Now()
-	if err := m.cmd.Start(); err != nil {
+	start := m.cmd.Start
+	if p.barrier { // as bundlefs starts itself where it is not told to stay in the foreground
+		start = func() error { return coarse.Start(m.cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return nil, err
 	}
 	go func() {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/coarse"
 )
 
 // readyEnv tells a child by which descriptor to say that the mount is ready.
@@ -57,7 +59,7 @@ func startChild(ctx context.Context, args []string, stdin io.Reader, stdout, std
 
 	signals := notify()
 	defer signal.Stop(signals)
-	err = coarsely(child.Start)
+	err = coarse.Start(child.Start)
 	w.Close()
 	if err != nil {
 		return say.failure(fmt.Errorf("start the mount process: %w", err))

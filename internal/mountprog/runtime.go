@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bundlefs/fs"
+	"bundlefs/internal/coarse"
 )
 
 const (
@@ -54,33 +55,6 @@ var boundProcessors = sync.OnceFunc(func() {
 	}
 })
 
-// timerSlack is by how much the kernel may wake the threads of a mount's process later than they
-// have asked for (prctl(2), PR_SET_TIMERSLACK). The runtime has a thread that looks after the
-// others every 20 µs while there is something to do, which takes as much of a processor as the
-// answers to small requests do. With this it does so every millisecond: soon enough, since
-// nearly nothing here waits in the kernel but by way of the runtime.
-const timerSlack = time.Millisecond
-
-// coarsely calls start with coarse timers for the process that it starts: a thread of the runtime
-// gets its slack from the one that starts the process, and keeps it.
-func coarsely(start func() error) error {
-	before, coarse := slack()
-	if coarse {
-		return start()
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0)
-	defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(before), 0, 0, 0)
-	return start()
-}
-
-// slack is that of the thread in nanoseconds, and whether it can be left as it is.
-func slack() (ns int, coarse bool) {
-	ns, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	return ns, err != nil || time.Duration(ns) >= timerSlack
-}
-
 // coarseEnv says that the program was executed again for the sake of its timers.
 const coarseEnv = "BUNDLEFS_COARSE"
 
@@ -91,13 +65,13 @@ func beginAgain(args []string) {
 		os.Unsetenv(coarseEnv)
 		return
 	}
-	if _, coarse := slack(); coarse {
-		return
-	}
 	if len(os.Args) == 0 || filepath.Base(os.Args[0]) != "bundlefs" || !slices.Equal(os.Args[1:], args) {
 		return // called by another program, which goes on after this
 	}
-	_ = coarsely(func() error {
+	if coarse.Have() {
+		return
+	}
+	_ = coarse.Start(func() error {
 		return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), coarseEnv+"=1"))
 	})
 }
