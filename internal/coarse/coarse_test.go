@@ -1,9 +1,11 @@
 package coarse_test
 
 import (
-	"fmt"
+	"bytes"
+	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,40 +13,40 @@ import (
 	"bundlefs/internal/coarse"
 )
 
-// slackOf is the timer slack of the first thread of a process.
-func slackOf(t *testing.T, process string) (d time.Duration) {
+// own is where a process reads its own timer slack (proc(5), since Linux 4.6), in nanoseconds.
+const own = "/proc/self/timerslack_ns"
+
+func parse(t *testing.T, b []byte) time.Duration {
 	t.Helper()
-	b, err := os.ReadFile("/proc/" + process + "/timerslack_ns")
+	ns, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		t.Skip(err) // proc(5): since Linux 4.6
-	}
-	if _, err := fmt.Sscan(string(b), &d); err != nil {
 		t.Fatal(err)
 	}
-	return d
+	return time.Duration(ns)
 }
 
 func TestStart(t *testing.T) {
-	before := slackOf(t, "self")
-	cmd := exec.Command("cat")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	slack := func() time.Duration {
+		b, err := os.ReadFile(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parse(t, b)
+	}
+	before := slack()
+	cmd := exec.Command("cat", own)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := errors.Join(coarse.Start(cmd.Start), cmd.Wait()); err != nil {
 		t.Fatal(err)
 	}
-	if err := coarse.Start(cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	if got := slackOf(t, fmt.Sprint(cmd.Process.Pid)); got != max(before, time.Millisecond) {
+	if got := parse(t, out.Bytes()); got != max(before, time.Millisecond) {
 		t.Errorf("the program has %v", got)
 	}
-	stdin.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	if got := slackOf(t, "self"); got != before {
+	if got := slack(); got != before {
 		t.Errorf("this process has %v, before %v", got, before)
 	}
-	if err := coarse.Start(exec.Command("/does/not/exist").Start); err == nil || !strings.Contains(err.Error(), "exist") {
+	if err := coarse.Start(exec.Command("/does/not/exist").Start); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v, not the error of the start", err)
 	}
 }
