@@ -221,7 +221,7 @@ func answerSize(request []byte) int {
 	case opRead, opReadDir, opReadDirPlus:
 		var in fuse.ReadIn
 		if len(request) >= int(unsafe.Sizeof(in)) {
-			return headroom + int(binary.NativeEndian.Uint32(request[unsafe.Offsetof(in.Size):]))
+			return headroom + int(min(binary.NativeEndian.Uint32(request[unsafe.Offsetof(in.Size):]), MostRequest))
 		}
 	}
 	return 2 * headroom // more than the target of a symlink (PATH_MAX)

@@ -69,10 +69,13 @@ func (c *connection) openSessions(ctx context.Context, more int, opened func(*se
 	}
 	opening.Wait()
 	c.opening.Lock()
-	defer c.opening.Unlock()
 	p := *c.pool.Load()
 	p.complete = true
 	c.pool.Store(&p)
+	c.opening.Unlock()
+	if o, ok := c.conn.(interface{ Opened() }); ok {
+		o.Opened()
+	}
 }
 
 // add takes a session into use: the first for all, the second for questions in its place, then so

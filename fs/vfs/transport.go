@@ -18,7 +18,8 @@ import (
 // 0 for ever. One that others may go on with has a method Leave() bool, which is called in place
 // of Close; it returns true if it leaves the connection open for them. One that has a method
 // Asks() bool tells with it whether opening a further session may mean to ask the user something:
-// then nobody gets the connection before all are open.
+// then nobody gets the connection before all are open. One that has a method Opened() is told
+// by it when there are as many sessions as there will be.
 type Conn interface {
 	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
 	Done() <-chan struct{} // closed when the connection is lost

@@ -108,6 +108,10 @@ func TestLend(t *testing.T) {
 	echo := newEcho(t, second)
 	b.must("sh", "-c", `echo 12345 >"$1/f"`, "sh", b.mountpoint)
 	b.must("bundlefs", "unmount", b.mountpoint)
+	await(t, "the lock of the control socket is gone, too", func() bool {
+		left, err := filepath.Glob(filepath.Join(b.dir, "run/bundlefs/*"))
+		return err == nil && len(left) == 0
+	})
 	b.clean()
 	if left := b.spools(); len(left) > 0 {
 		t.Errorf("left: %v", left)
@@ -188,6 +192,7 @@ func TestLendingEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.Opened()
 		loan, err := s.Lend(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -28,8 +27,10 @@ type Shared struct {
 	key   ssh.Signer // proves that it is us; of this connection only
 	ahead bool       // sessions for processes are opened before the first one asks
 
+	opening sync.Once
+	opened  chan struct{} // closed when the owner has its sessions
+
 	mu      sync.Mutex // guards what follows
-	opening int        // sessions of the owner that are being opened
 	spares  []*nodeSession
 	filling chan struct{} // closed when no more spares are being opened; nil: none are
 	loans   int
@@ -49,31 +50,18 @@ func Share(c *Client, ahead bool) (*Shared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("share the connection: %w", err)
 	}
-	return &Shared{Client: c, key: signer, ahead: ahead, quiet: time.Now()}, nil
+	return &Shared{Client: c, key: signer, ahead: ahead, opened: make(chan struct{}), quiet: time.Now()}, nil
 }
 
-// OpenSubsystem is that of the Client, for the owner. The sessions for the processes come after its
+// Opened says that the owner has the sessions that it needs. Those for the processes come after its
 // own, since the node may not allow as many.
-func (s *Shared) OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error) {
-	return s.owners(func() (io.ReadWriteCloser, error) { return s.Client.OpenSubsystem(ctx, name) })
-}
-
-// OpenCommand is that of the Client, as OpenSubsystem.
-func (s *Shared) OpenCommand(ctx context.Context, command string) (io.ReadWriteCloser, error) {
-	return s.owners(func() (io.ReadWriteCloser, error) { return s.Client.OpenCommand(ctx, command) })
-}
-
-func (s *Shared) owners(open func() (io.ReadWriteCloser, error)) (io.ReadWriteCloser, error) {
-	s.mu.Lock()
-	s.opening++
-	s.mu.Unlock()
-	ch, err := open()
+func (s *Shared) Opened() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.opening--; s.opening == 0 && err == nil && s.ahead {
+	s.opening.Do(func() { close(s.opened) })
+	if s.ahead {
 		s.fill()
 	}
-	return ch, err
 }
 
 // fill opens sessions to be held ready, as far as the node allows it; mu is held.
@@ -129,9 +117,15 @@ func (s *Shared) Quiet() time.Duration {
 	return time.Since(s.quiet)
 }
 
-// Lend lends the connection to one more process, if the node lets it have enough sessions; else
-// the error is ErrNotLent, with the reason.
+// Lend lends the connection to one more process, once the owner has its sessions and if the node lets
+// the process have enough; else the error is ErrNotLent, with the reason.
 func (s *Shared) Lend(ctx context.Context) (*Loan, error) {
+	select {
+	case <-s.opened:
+	case <-s.Done():
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrNotLent, context.Cause(ctx))
+	}
 	s.mu.Lock()
 	if s.left || s.Err() != nil {
 		s.mu.Unlock()

@@ -46,6 +46,7 @@ func mustShare(t *testing.T, target remote.Target) *remote.Shared {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Opened()
 	return s
 }
 
