@@ -89,6 +89,7 @@ type upload struct {
 	path     string
 	senders  []*session
 	handles  []string
+	wide     bool // the file was opened on the other sessions too
 	requests []pendingWrite
 	next     int // round robin over the handles
 	created  bool
@@ -315,18 +316,27 @@ func (u *upload) widen() {
 	}
 }
 
+// spread has the rest of a round, of so many bytes, sent over several sessions, as soon as they
+// are there and if it is worth it.
+func (u *upload) spread(left int64) {
+	if u.wide || left <= stripeBytes || !u.c.complete() {
+		return
+	}
+	u.wide = true
+	u.x.paths.RLock()
+	defer u.x.paths.RUnlock()
+	u.x.mu.Lock()
+	p, ok := u.x.remotePath(u.n)
+	u.x.mu.Unlock()
+	if u.path = p; ok {
+		u.widen()
+	}
+}
+
 // send sends the data of one round.
 func (u *upload) send(r *round) {
-	if r.extents.Bytes() > stripeBytes && len(u.handles) == 1 && u.c.complete() {
-		u.x.paths.RLock()
-		u.x.mu.Lock()
-		p, ok := u.x.remotePath(u.n)
-		u.x.mu.Unlock()
-		if u.path = p; ok {
-			u.widen()
-		}
-		u.x.paths.RUnlock()
-	}
+	left := r.extents.Bytes()
+	u.spread(left)
 	if r.cut {
 		size := uint64(r.cutTo)
 		u.drain(0)
@@ -336,9 +346,10 @@ func (u *upload) send(r *round) {
 	}
 	for e := range r.extents.All() {
 		for off := e.Off; off < e.End && u.err == nil; {
+			u.spread(left)
 			n := min(int64(u.c.packet()), e.End-off)
 			u.write(off, n)
-			off += n
+			off, left = off+n, left-n
 		}
 	}
 }
