@@ -28,6 +28,7 @@ import (
 // answer may take as long as the node does.
 type loop struct {
 	file   *os.File
+	conn   syscall.RawConn // of file
 	server *fuse.ProtocolServer
 	log    *slog.Logger
 	single *sync.Mutex // held while a request is answered, nil where several are at a time
@@ -73,10 +74,16 @@ func newLoop(fd int, log *slog.Logger) (*loop, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("descriptor of the mount: %w", err)
 	}
-	return &loop{
+	l := &loop{
 		file: os.NewFile(uintptr(fd), "/dev/fuse"), log: log, calls: newCalls(),
 		gone: make(chan struct{}), turn: make(chan struct{}),
-	}, nil
+	}
+	var err error
+	if l.conn, err = l.file.SyscallConn(); err != nil {
+		l.file.Close()
+		return nil, fmt.Errorf("descriptor of the mount: %w", err)
+	}
+	return l, nil
 }
 
 // greet answers the first request, with which the kernel asks what the mount can do.
@@ -227,9 +234,17 @@ func answerSize(request []byte) int {
 	return 2 * headroom // more than the target of a symlink (PATH_MAX)
 }
 
-func (l *loop) write(message []byte) error {
-	_, err := l.file.Write(message)
-	return err
+// write writes a message. Not by os.File.Write, which has one at a time: the kernel, when it is told
+// to forget a name, waits for who works in the folder, who may wait for an answer.
+func (l *loop) write(message []byte) (err error) {
+	gone := l.conn.Control(func(fd uintptr) {
+		for {
+			if _, err = unix.Write(int(fd), message); err != unix.EINTR {
+				return
+			}
+		}
+	})
+	return errors.Join(gone, err)
 }
 
 // InvalidateEntry has the kernel forget a name, which may be unknown to it.
