@@ -38,6 +38,7 @@ type MountStatus struct {
 	Pending   Progress  `json:"pending"`    // what is not on the node yet
 	Refused   []Refused `json:"refused"`    // what the node does not take
 	Fence     string    `json:"fence"`      // why nothing is written any more: the lock is lost
+	Unmounted bool      `json:"unmounted"`  // it is about to end
 }
 
 // Sync is the barrier: it returns when all that was written into the mount is
@@ -174,7 +175,8 @@ func (b *Bundle) watch(ctx context.Context, folder string, end context.CancelCau
 		if m.Pending != last {
 			last, moved = m.Pending, time.Now()
 		}
-		if !m.Connected || time.Since(moved) > watchStill {
+		ending := m.Unmounted && m.Pending == Progress{} // and with it its link
+		if !ending && (!m.Connected || time.Since(moved) > watchStill) {
 			client, done, err := b.connect(ctx)
 			if err != nil {
 				end(&unreachable{err})

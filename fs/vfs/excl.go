@@ -263,6 +263,7 @@ func (x *Exclusive) Close() error {
 	x.draining = true
 	x.changed.Broadcast()
 	x.mu.Unlock()
+	x.link.cancel() // first: what fails from now on must not have anybody connect again
 	x.stop()
 	x.link.close()
 	x.next.wait()

@@ -65,7 +65,8 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		if how.Ping {
 			s.ping(ctx, server)
 		}
-		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), ended(server), server.Status(), server.Operations()}, nil
+		st := server.Status() // first: the link goes after the mount
+		return report{s.cfg.mountpoint, s.cfg.source.text, os.Getpid(), version.String(), ended(server), st, server.Operations()}, nil
 	case "sync":
 		how := struct {
 			Lease bool `json:"lease"`
