@@ -38,6 +38,8 @@ type MountStatus struct {
 	Pending   Progress  `json:"pending"`    // what is not on the node yet
 	Refused   []Refused `json:"refused"`    // what the node does not take
 	Fence     string    `json:"fence"`      // why nothing is written any more: the lock is lost
+	Doubt     string    `json:"doubt"`      // what was given up, and may still act on the node
+	Unfenced  string    `json:"unfenced"`   // why the node could not take back what is under way
 	Unmounted bool      `json:"unmounted"`  // it is about to end
 }
 
@@ -135,7 +137,10 @@ func (b *Bundle) barrier(ctx context.Context, st *State, op string, args any, be
 		defer close(ended)
 		b.watch(watched, b.place(st), cancel)
 	}()
-	err := request(watched, b.place(st), op, args, nil, func(raw json.RawMessage) {
+	var result struct {
+		Doubt string `json:"doubt"`
+	}
+	err := request(watched, b.place(st), op, args, &result, func(raw json.RawMessage) {
 		var p Progress
 		if progress != nil && json.Unmarshal(raw, &p) == nil {
 			progress(p)
@@ -146,6 +151,9 @@ func (b *Bundle) barrier(ctx context.Context, st *State, op string, args any, be
 	var gone *unreachable
 	switch cause := context.Cause(watched); {
 	case err == nil:
+		if result.Doubt != "" {
+			b.log.Warn(clean(result.Doubt), "node", st.Node)
+		}
 		return nil
 	case ctx.Err() == nil && errors.As(cause, &gone):
 		return fmt.Errorf("what was written is not on the node yet: %w", gone.err)

@@ -1,18 +1,25 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"bundlefs/internal/lease"
 )
 
 // Holder says who holds a bundle on a node.
 type Holder struct {
 	Found  bool      // there is a bundle
 	Ours   bool      // the one that this workstation opened
-	Record *Record   // nil when unknown
+	Record *Record   // nil when unknown; without a token when the lock is broken, and not free yet
 	Since  time.Time // of the record, or the folder's mtime
-	Reason string    // why Record is nil
+	Reason string    // why Record is nil, or that the lock is broken
+
+	token string // of the record, "" when there is none
+	seen  string // what was seen of a record without a token: see breakScript
 }
 
 // Holder asks the node who holds the bundle.
@@ -27,27 +34,91 @@ func (b *Bundle) Holder(ctx context.Context) (*Holder, error) {
 		return nil, err
 	}
 	st, ok := b.State()
-	return &Holder{
-		Found: h.found, Record: h.Record, Since: h.since, Reason: h.reason,
-		Ours: ok && h.Record != nil && h.Token == st.Record.Token,
-	}, nil
+	seen := &Holder{Found: h.found, Record: h.Record, Since: h.since, Reason: h.reason, token: h.broken, seen: h.seen}
+	if h.Record != nil && h.Token != "" {
+		seen.token, seen.Ours = h.Token, ok && h.Token == st.Record.Token
+	}
+	return seen, nil
+}
+
+// brokenPrefix begins the name that an owner record has in the bundle from when its lock is broken.
+const brokenPrefix = ".conc-broken-"
+
+// breakScript breaks a lock. Its arguments are the bundle, where it is moved, the name that the
+// record has in between, what the holder's lease names begin with, and what was seen of a record
+// without a token: "none", how many bytes it has, or "any". The holder's token comes on standard
+// input, empty when the record tells none. It answers "broken empty" when nothing is left,
+// "broken aside" when what was in the bundle is at its new name, "gone" or "changed".
+//
+// The record is moved first: from then on nothing that the holder tries proves the lock, and the
+// folder still keeps everybody else out. Then its ways into the bundle go, and only then does the
+// folder make room for the next one. Done again after an interruption, it goes on.
+const breakScript = `
+dir=$1 aside=$2 broken=$3 names=$4 seen=$5
+IFS= read -r token || fail input
+if [ -L "$dir" ] || { [ -e "$dir" ] && [ ! -d "$dir" ]; }; then fail folder; fi
+if [ ! -e "$dir" ]; then say gone; finish; fi
+if rmdir -- "$dir" 2>/dev/null; then say broken empty; finish; fi # an opening that was interrupted
+record=$dir/` + RecordName + `
+if [ -z "$token" ]; then
+	case $seen in
+	none) if [ -e "$record" ] || [ -L "$record" ]; then say changed; finish; fi ;;
+	any) ;;
+	*) if [ ! -f "$record" ] || [ $(wc -c <"$record") -ne "$seen" ]; then say changed; finish; fi ;;
+	esac
+elif recorded "$record"; then
+	mv -f -- "$record" "$dir/$broken" || fail record
+	if ! recorded "$dir/$broken"; then # its holder has closed, and another has opened
+		mv -- "$dir/$broken" "$record"
+		say changed; finish
+	fi
+elif ! recorded "$dir/$broken"; then say changed; finish
+fi
+if [ -n "$token" ]; then unname "$names"; fi
+if [ -e "$aside" ] || [ -L "$aside" ]; then fail occupied; fi # mv would move into it
+mv -- "$dir" "$aside" || fail rename
+if [ -n "$token" ]; then
+	unname "$names"
+	mv -- "$aside/$broken" "$aside/` + RecordName + `"
+fi
+# With nothing but the record in it there is nothing to be kept.
+for entry in "$aside"/* "$aside"/.[!.]* "$aside"/..?*; do
+	if [ "$entry" = "$aside/` + RecordName + `" ] && [ -f "$entry" ] && [ ! -L "$entry" ]; then continue; fi
+	if [ -e "$entry" ] || [ -L "$entry" ]; then say broken aside; finish; fi
+done
+rm -f -- "$aside/` + RecordName + `"
+if rmdir -- "$aside"; then say broken empty; else say broken aside; fi
+finish
+`
+
+// breakFailures is what the script's failures mean, for people.
+var breakFailures = map[string]string{
+	"home":     "cannot enter the home folder",
+	"input":    "no token arrived",
+	"folder":   "there is something else than a folder at this path",
+	"record":   "the owner record cannot be renamed",
+	"occupied": "something is at the name that it was to get",
+	"rename":   "it cannot be renamed",
 }
 
 // Break breaks a lock that is somebody else's, who was as seen by Holder. What
 // is in the bundle is not removed: the folder is renamed, which also tells its
 // holder that the lock is lost, and the new name is returned; "" when there was
-// nothing in it. Refused for a bundle of ours, which is to be closed.
+// nothing in it. Before that its holder's ways into it are taken away on the node:
+// nothing that is still under way by them takes effect afterwards.
+// Refused for a bundle of ours, which is to be closed.
 func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err error) {
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer release()
+	failed := func(err error) error { return fmt.Errorf("unlock %s on %s: %w", b.cfg.Dir, b.cfg.Node, err) }
 	if !seen.Found {
-		return "", fmt.Errorf("unlock %s on %s: there is no bundle", b.cfg.Dir, b.cfg.Node)
+		return "", failed(fmt.Errorf("there is no bundle"))
 	}
 	if seen.Ours {
-		return "", withHint(fmt.Errorf("unlock %s on %s: %w: this workstation holds it", b.cfg.Dir, b.cfg.Node, ErrBlocked),
+		return "", withHint(failed(fmt.Errorf("%w: this workstation holds it", ErrBlocked)),
 			fmt.Sprintf("end it with 'conc close %s'", b.cfg.Node))
 	}
 	client, done, err := b.connect(ctx)
@@ -55,42 +126,25 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 		return "", err
 	}
 	defer done()
-	node, err := client.SFTP(ctx)
-	if err != nil {
-		return "", fmt.Errorf("unlock %s: sftp: %w", b.cfg.Dir, err)
-	}
-	defer node.Close()
-	if node.RemoveDirectory(b.cfg.Dir) == nil { // it was empty: an opening that was interrupted
-		return "", nil
-	}
-	h, err := b.look(ctx, client, nil)
-	if err != nil {
-		return "", err
-	}
-	if !h.found || !sameHolder(h, seen) {
-		return "", withHint(fmt.Errorf("unlock %s on %s: %w: it has changed hands meanwhile", b.cfg.Dir, b.cfg.Node, ErrBlocked), "look again whose it is")
-	}
 	aside = fmt.Sprintf("%s.unlocked-%s-%s", b.cfg.Dir, time.Now().UTC().Format("20060102T150405Z"), newToken()[:6])
-	if err := node.Rename(b.cfg.Dir, aside); err != nil {
-		return "", fmt.Errorf("unlock %s on %s: rename: %w", b.cfg.Dir, b.cfg.Node, err)
+	// What was begun is ended: a lock that is half broken is nobody's.
+	asked, stop := lateCancel(ctx)
+	defer stop()
+	a, err := runScript(asked, client, breakScript, seen.token+"\n",
+		"./"+b.cfg.Dir, "./"+aside, brokenPrefix+lease.Hash(seen.token), "./"+lease.NamePrefix(seen.token), cmp.Or(seen.seen, "none"))
+	if err != nil {
+		return "", failed(err)
 	}
-	// With nothing but the record in it there is nothing to be kept.
-	entries, err := node.ReadDirContext(ctx, aside)
-	if err == nil && (len(entries) == 0 || len(entries) == 1 && entries[0].Name() == RecordName && entries[0].Mode().IsRegular()) {
-		if len(entries) == 1 {
-			node.Remove(aside + "/" + RecordName)
-		}
-		if node.RemoveDirectory(aside) == nil {
-			aside = ""
-		}
+	switch strings.Join(a.words, " ") {
+	case "broken empty":
+		aside = ""
+	case "broken aside":
+	case "gone", "changed":
+		return "", withHint(failed(fmt.Errorf("%w: it has changed hands meanwhile", ErrBlocked)), "look again whose it is")
+	default:
+		return "", withHint(failed(a.failure(breakFailures)),
+			fmt.Sprintf("mend the cause on the node, then 'conc unlock %s --force' goes on", b.cfg.Node))
 	}
 	b.log.Info("lock broken", "node", b.cfg.Node, "bundle", b.cfg.Dir)
 	return aside, nil
-}
-
-func sameHolder(h *holder, seen *Holder) bool {
-	if h.Record == nil || seen.Record == nil {
-		return h.Record == nil && seen.Record == nil
-	}
-	return h.Token == seen.Record.Token
 }

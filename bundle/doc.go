@@ -54,6 +54,19 @@
 // standard input, which it gets when the state says "closing"; if there is nothing to be removed
 // yet, for instance since the node refuses a change, its input ends and so does it.
 //
+// # The fence
+//
+// What the holder has sent may still be under way when the lock is broken, and would be done in the
+// next one's bundle if it named that by its path. So the holder reaches the bundle by a name of the
+// lock, [lease.Name], a symbolic link in the home that is made with the record. Who breaks the lock
+// moves the record first, from when on nothing proves the lock to anybody; then the lease names
+// go, and what is sent by them finds nothing; and only then is the folder renamed, and the next one
+// can be made. All of that is one command on the node, which proves the record again after it has
+// moved it. When it is cut off, the bundle is held by nobody, and breaking it again goes on.
+//
+// A mount whose connection was given up renames its lease name before it sends anything over the
+// next one, and ends the SFTP servers of the former one: see fs/vfs.
+//
 // # The mount
 //
 // Bundles are mounted in exclusive mode, with the lock's token: what was written

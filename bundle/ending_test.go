@@ -32,6 +32,9 @@ func (m *endingMount) Handle(ctx context.Context, op string, _ json.RawMessage, 
 			"pending": Progress{Files: int64(m.pending)},
 		}, nil
 	case "sync":
+		if m.pending > 0 { // until who asked gives up
+			<-ctx.Done()
+		}
 		select {
 		case <-m.looked:
 		case <-ctx.Done():

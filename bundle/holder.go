@@ -15,7 +15,9 @@ type holder struct {
 	found      bool      // there is a folder
 	unfinished bool      // it has no record, but the beginning of ours
 	since      time.Time // of the record, or the folder's mtime
-	reason     string    // why the record is nil
+	reason     string    // why the record is nil, or that the lock is broken
+	seen       string    // what was seen of a record without a token: see breakScript
+	broken     string    // the token that was in the record, when the lock is broken and not free yet
 }
 
 func (h *holder) blocked(node, dir string) error {
@@ -60,11 +62,18 @@ func (a *answer) holder(node, dir string) (*holder, error) {
 		h.since = time.Unix(int64(since), 0)
 	}
 	switch kind := a.words[len(a.words)-1]; kind {
-	case "file":
+	case "file", "broken":
 		rec, err := parseRecord(a.body)
 		if err != nil {
-			h.reason = err.Error()
+			h.reason, h.seen = err.Error(), strconv.Itoa(len(a.body))
+			if len(a.body) > maxRecord {
+				h.seen = "any"
+			}
 			break
+		}
+		if kind == "broken" { // it proves nothing any more
+			h.broken, rec.Token = rec.Token, ""
+			h.reason = "its lock was broken, and the folder is not free yet"
 		}
 		h.Record = rec
 		if !rec.Time.IsZero() {
@@ -73,9 +82,9 @@ func (a *answer) holder(node, dir string) (*holder, error) {
 	case "none", "temp":
 		h.reason, h.unfinished = "it has no owner record", kind == "temp"
 	case "closed":
-		h.reason = "its owner record is another user's"
+		h.reason, h.seen = "its owner record is another user's", "any"
 	default:
-		h.reason = "its owner record is not a file"
+		h.reason, h.seen = "its owner record is not a file", "any"
 	}
 	return h, nil
 }

@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"bundlefs/internal/lease"
 	"bundlefs/internal/remote"
 )
 
@@ -178,7 +179,7 @@ func (b *Bundle) makeRemote(ctx context.Context, client *remote.Client, st, befo
 	// be known. The connection's keepalive bounds it, too.
 	asked, stop := lateCancel(ctx)
 	defer stop()
-	a, err := runScript(asked, client, lockScript, string(st.Record.encode()), "./"+st.Dir, st.Record.unfinishedName())
+	a, err := runScript(asked, client, lockScript, string(st.Record.encode()), "./"+st.Dir, st.Record.unfinishedName(), "./"+lease.Name(st.Record.Token, 1))
 	if err != nil {
 		return fmt.Errorf("make bundle %s on %s: %w", st.Dir, st.Node, err)
 	}

@@ -1,15 +1,15 @@
 package bundle
 
 // lockScript makes a bundle with its owner record, which comes on standard input. Its arguments
-// are the bundle, and the name under which the record is written before it is renamed, so that it
-// is never seen half-written. It answers "made ABOVE", with how many of the folders above were
+// are the bundle, the name under which the record is written before it is renamed, so that it
+// is never seen half-written, and the lease name, a link to the bundle that is made last. It answers "made ABOVE", with how many of the folders above were
 // made, or as held who is there already. When something fails, what it made is gone again.
 //
 // mkdir decides who gets the lock. Nothing is made before the record's first line is here, so that
 // the lock does not wait for the link; the rest comes with it. What a killed script leaves can be
 // told by the name of the unfinished record to be ours, and then the next one goes on with it.
 const lockScript = `
-dir=$1 temp=$2
+dir=$1 temp=$2 name=$3
 IFS= read -r line && [ "$line" = "{" ] || fail input
 above=0
 back() {
@@ -52,6 +52,8 @@ if [ $got = no ]; then mkdir -- "$dir"; back; fail mkdir; fi
 ) && [ "$(tail -n 1 "$dir/$temp")" = "}" ] && mv -f -- "$dir/$temp" "$dir/` + RecordName + `" || {
 	rm -f -- "$dir/$temp"; rmdir -- "$dir"; back; fail record
 }
+# Where a link cannot be made the mount says so.
+[ -L "$name" ] || [ -e "$name" ] || ln -s -- "$dir" "$name" 2>/dev/null
 say made $above
 finish
 `

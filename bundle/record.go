@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -76,13 +75,7 @@ func newRecord(cfg *Config) *Record {
 
 // unfinishedName is that of the record while it is written: who sees it knows that the bundle is
 // of the one who knows the token, and not what that is.
-func (r *Record) unfinishedName() string { return ".conc-owner-" + hashed(r.Token) }
-
-// hashed names something on the node after a token.
-func hashed(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:16])
-}
+func (r *Record) unfinishedName() string { return ".conc-owner-" + lease.Hash(r.Token) }
 
 // encode gives the record as it is sent to the node, one line for each value: that with the token
 // is what the removal looks for, "above" is filled in there: see removeScript and lockScript.

@@ -6,34 +6,31 @@ import (
 	"fmt"
 	"path"
 
+	"bundlefs/internal/lease"
 	"bundlefs/internal/remote"
 )
 
 // removeScript removes a bundle on the node. Its arguments are the bundle, the hidden name next to
-// it, the name of an unfinished record, and the folders above that we made, innermost first; the
+// it, the name of an unfinished record, what its lease names begin with, and the folders above that
+// we made, innermost first; the
 // token comes on standard input, so that no list of processes shows it. It answers "removed",
 // "gone", or as held who holds it if that is not us.
 //
 // The order makes it safe at any interruption and against anybody who breaks
 // the lock at the same moment: see the package's documentation.
 const removeScript = `
-dir=$1 doomed=$2 temp=$3; shift 3
+dir=$1 doomed=$2 temp=$3 names=$4; shift 4
 IFS= read -r token && [ -n "$token" ] || fail input
-ours() {
-	[ -f "$1/` + RecordName + `" ] && [ ! -L "$1/` + RecordName + `" ] || return 1
-	while IFS= read -r line; do
-		case $line in *'"token": "'"$token"'"'*) return 0 ;; esac
-	done <"$1/` + RecordName + `"
-	return 1
-}
 if [ -L "$dir" ]; then fail folder; fi
 state=gone
 if [ -e "$dir" ]; then
 	[ -d "$dir" ] || fail folder
 	state=lost
-	if ours "$dir"; then
+	if recorded "$dir/` + RecordName + `"; then
+		if [ -e "$doomed" ] || [ -L "$doomed" ]; then fail occupied; fi # mv would move into it
+		unname "$names"
 		mv -- "$dir" "$doomed" || fail rename
-		if ours "$doomed"; then
+		if recorded "$doomed/` + RecordName + `"; then
 			state=removed
 		else
 			[ -e "$dir" ] || mv -- "$doomed" "$dir"
@@ -48,6 +45,7 @@ if [ -d "$doomed" ] && [ ! -L "$doomed" ]; then
 	rm -rf -- "$doomed" 2>/dev/null || { chmod -R u+rwx -- "$doomed"; rm -rf -- "$doomed"; } || fail remove
 	state=removed
 fi
+unname "$names"
 if [ $state = lost ]; then held "$dir" "$temp"; fi
 for above in "$@"; do
 	rmdir -- "$above" 2>/dev/null || break # in use by others
@@ -58,18 +56,19 @@ finish
 
 // removeFailures is what the script's failures mean, for people.
 var removeFailures = map[string]string{
-	"home":    "cannot enter the home folder",
-	"input":   "no token arrived",
-	"folder":  "there is something else than a folder at this path",
-	"rename":  "it cannot be renamed",
-	"changed": "it became another's while it was being removed",
-	"remove":  "not all of it can be removed",
+	"home":     "cannot enter the home folder",
+	"input":    "no token arrived",
+	"folder":   "there is something else than a folder at this path",
+	"occupied": "something else is at the hidden name next to it, .conc-closing-…: look at it there, and move it away",
+	"rename":   "it cannot be renamed",
+	"changed":  "it became another's while it was being removed",
+	"remove":   "not all of it can be removed",
 }
 
 // doomedName is where a bundle is moved before it is removed: next to it, and
 // not to be taken for anything else.
 func doomedName(dir, token string) string {
-	return path.Join(path.Dir(dir), ".conc-closing-"+hashed(token))
+	return path.Join(path.Dir(dir), ".conc-closing-"+lease.Hash(token))
 }
 
 // RemoveRemote removes the bundle on the node, recursively, when its owner
@@ -155,7 +154,7 @@ func (b *Bundle) remove(ctx context.Context, client *remote.Client, early *remov
 
 // removeArgs are the arguments of the script.
 func (st *State) removeArgs() ([]string, error) {
-	args := []string{"./" + st.Dir, "./" + doomedName(st.Dir, st.Record.Token), st.Record.unfinishedName()}
+	args := []string{"./" + st.Dir, "./" + doomedName(st.Dir, st.Record.Token), st.Record.unfinishedName(), "./" + lease.NamePrefix(st.Record.Token)}
 	for i := len(st.Parents) - 1; i >= 0; i-- {
 		args = append(args, "./"+st.Parents[i])
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"bundlefs/internal/lease"
 	"bundlefs/internal/testnode"
 )
 
@@ -184,6 +185,104 @@ func TestBreak(t *testing.T) {
 	if h, err = third.Holder(t.Context()); err != nil || h.Found {
 		t.Errorf("holder %+v, %v", h, err)
 	}
+}
+
+// What stands at the hidden name of a closing is not ours: the bundle is not moved into it.
+func TestHiddenNameIsTaken(t *testing.T) {
+	n := testnode.Start(t)
+	home := func(name string) string { return filepath.Join(n.Home, name) }
+	for name, take := range map[string]func(at string) error{
+		"folder": func(at string) error { return os.Mkdir(at, 0o755) },
+		"file":   func(at string) error { return os.WriteFile(at, []byte("hers"), 0o644) },
+		"link":   func(at string) error { return os.Symlink("nowhere", at) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := mustLock(t, config(t, n, "b"))
+			at := home(doomedName("b", b.Token()))
+			if err := take(at); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "hidden name") {
+				t.Errorf("close: %v", err)
+			}
+			if _, err := os.Stat(home("b/" + RecordName)); err != nil {
+				t.Errorf("the bundle: %v", err)
+			}
+			if err := os.Rename(at, at+".moved"); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, b)
+			if err := os.Remove(at + ".moved"); err != nil {
+				t.Error(err)
+			}
+			empty(t, n.Home)
+		})
+	}
+}
+
+// The holder who was shown has closed, and another has opened: that one's lock is not broken.
+func TestBreakProvesTheHolder(t *testing.T) {
+	n := testnode.Start(t)
+	first := mustLock(t, config(t, n, "b"))
+	breaker := mustNew(t, config(t, n, "b"))
+	seen, err := breaker.Holder(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, first)
+	second := mustLock(t, config(t, n, "b"))
+	if _, err := breaker.Break(t.Context(), seen); !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "changed hands") {
+		t.Errorf("break: %v", err)
+	}
+	h, err := second.Holder(t.Context())
+	if err != nil || !h.Ours {
+		t.Errorf("the second holder: %+v, %v", h, err)
+	}
+	mustClose(t, second)
+	if _, err := breaker.Break(t.Context(), seen); !errors.Is(err, ErrBlocked) {
+		t.Errorf("break of what is gone: %v", err)
+	}
+	empty(t, n.Home)
+}
+
+// Breaking is cut off when the record does not count any more: the lock is nobody's, and the same
+// command goes on.
+func TestBreakGoesOn(t *testing.T) {
+	n := testnode.Start(t)
+	home := func(name string) string { return filepath.Join(n.Home, name) }
+	b := mustLock(t, config(t, n, "b"))
+	name := home(lease.Name(b.Token(), 1))
+	if to, err := os.Readlink(name); err != nil || filepath.Base(to) != "b" {
+		t.Fatalf("lease name: %q, %v", to, err)
+	}
+	if err := errors.Join(os.Rename(home("b/"+RecordName), home("b/"+brokenPrefix+lease.Hash(b.Token()))), os.WriteFile(home("b/work"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("the former holder closes: %v", err)
+	}
+	breaker := mustNew(t, config(t, n, "b"))
+	var blocked *BlockedError
+	if err := breaker.Lock(t.Context()); !errors.As(err, &blocked) || blocked.Record == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("lock: %v", err)
+	}
+	seen, err := breaker.Holder(t.Context())
+	if err != nil || seen.Ours || !seen.Found {
+		t.Fatalf("holder %+v, %v", seen, err)
+	}
+	aside, err := breaker.Break(t.Context(), seen)
+	if err != nil || aside == "" {
+		t.Fatalf("aside %q, %v", aside, err)
+	}
+	for _, there := range []string{aside + "/work", aside + "/" + RecordName} {
+		if _, err := os.Stat(home(there)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(name); !os.IsNotExist(err) {
+		t.Errorf("the lease name is left: %v", err)
+	}
+	empty(t, n.Home, aside)
 }
 
 func TestStateIsChecked(t *testing.T) {

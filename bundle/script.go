@@ -22,7 +22,11 @@ import (
 //	held DIR     answers who holds a bundle: "gone", "link", "other" for what is no folder, or
 //	             "held SINCE KIND" with KIND of its record: "file", followed by what is in it,
 //	             "none", "temp" when there is that of ours which was not finished, "closed", "other";
-//	             a second argument is the name of the latter. No more than maxRecord and one byte are sent
+//	             a second argument is the name of the latter. No more than maxRecord and one byte are
+//	             sent. "broken" is the kind when the lock was broken and is not free yet; what follows
+//	             is the record that counted before
+//	recorded FILE  tells whether the record in it has the token that is in $token
+//	unname PREFIX  removes the lease names that begin so
 const scriptHead = `
 mark="=$1"; shift
 echo "$mark" >&2
@@ -41,14 +45,29 @@ held() {
 		if [ ! -x "$1" ]; then kind=closed
 		elif [ ! -e "$record" ] && [ ! -L "$record" ]; then
 			kind=none
+			for broken in "$1/` + brokenPrefix + `"*; do
+				if [ -f "$broken" ] && [ ! -L "$broken" ] && [ -r "$broken" ]; then kind=broken record=$broken; fi
+			done
 			[ -f "$1/$2" ] && [ ! -L "$1/$2" ] && kind=temp
 		elif [ -L "$record" ] || [ ! -f "$record" ]; then kind=other
 		elif [ ! -r "$record" ]; then kind=closed
 		fi
 		say held "$since" "$kind"
-		[ $kind = file ] && dd if="$record" bs=65537 count=1 2>/dev/null
+		case $kind in file | broken) dd if="$record" bs=65537 count=1 2>/dev/null ;; esac
 	fi
 	finish
+}
+recorded() {
+	[ -f "$1" ] && [ ! -L "$1" ] || return 1
+	while IFS= read -r line; do
+		case $line in *'"token": "'"$token"'"'*) return 0 ;; esac
+	done <"$1"
+	return 1
+}
+unname() {
+	for lease in "$1"*; do
+		if [ -L "$lease" ]; then rm -f -- "$lease"; fi
+	done
 }
 if [ -z "$HOME" ] || ! cd -- "$HOME"; then fail home; fi
 `

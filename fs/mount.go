@@ -84,7 +84,7 @@ func Connect(ctx context.Context, o Options) (*Link, error) {
 func newFiles(ctx context.Context, o Options) (vfs.FileSystem, error) {
 	if e := o.Exclusive; e != nil {
 		return vfs.NewExclusive(ctx, vfs.ExclusiveOptions{
-			Dial: o.Dial, Link: o.Link, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, CacheMax: e.CacheMax, Check: e.Check,
+			Dial: o.Dial, Link: o.Link, Root: o.Root, Spool: e.Spool, SpoolMax: e.SpoolMax, CacheMax: e.CacheMax, Check: e.Check, Name: e.Name,
 			UID: o.UID, GID: o.GID, Umask: o.Umask, Sessions: o.Sessions, Timeout: o.Timeout, Log: o.Log,
 			View: o.view(),
 		})

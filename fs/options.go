@@ -42,6 +42,9 @@ type Exclusive struct {
 	// Check proves the lease by files of the folder, which it reads through read;
 	// nil means that nothing is checked. See vfs.ExclusiveOptions.
 	Check func(read func(name string) ([]byte, error)) error
+	// Name, if not nil, gives the names through which the folder is reached: see
+	// vfs.ExclusiveOptions.
+	Name func(n int) string
 }
 
 // Options configure a mount.

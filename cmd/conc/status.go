@@ -194,6 +194,8 @@ func (i *bundleInfo) rows() [][]string {
 		for _, r := range m.Refused {
 			add("refused", r.String())
 		}
+		add("doubt", m.Doubt)
+		add("unfenced", m.Unfenced)
 	} else if i.Spool != "" {
 		add("pending", "not known until it is mounted again: conc mount "+i.Node)
 	}

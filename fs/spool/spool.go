@@ -215,7 +215,7 @@ func (s *Spool) Destroy() error {
 // deleteAll deletes the journal first: data without a journal is only waste,
 // a journal without its data is an error at the next recovery.
 func (s *Spool) deleteAll() error {
-	for _, path := range []string{s.journal.path + ".new", s.journal.path} {
+	for _, path := range []string{s.journal.path + ".new", s.journal.path, s.notePath() + ".new", s.notePath()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -17,8 +17,10 @@ import (
 type connection struct {
 	conn    Conn
 	pool    atomic.Pointer[pool]
-	opening sync.Mutex   // held while a session is added
-	limit   atomic.Int64 // bytes of data that the server takes in one request; 0 when it has not told
+	opening sync.Mutex    // held while a session is added
+	whole   chan struct{} // closed when there are as many sessions as there will be
+	base    sftpwire.Base // by which name the sessions reach the root
+	limit   atomic.Int64  // bytes of data that the server takes in one request; 0 when it has not told
 	lost    chan struct{}
 	lose    sync.Once
 	hung    error        // why it is lost, if its server was silent; set before lost is closed
@@ -73,6 +75,7 @@ func (c *connection) openSessions(ctx context.Context, more int, opened func(*se
 	p.complete = true
 	c.pool.Store(&p)
 	c.opening.Unlock()
+	close(c.whole)
 	if o, ok := c.conn.(interface{ Opened() }); ok {
 		o.Opened()
 	}
@@ -128,6 +131,7 @@ func (c *connection) openSession(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.SetBase(&c.base)
 	return &session{s, lane{conn: c}, ch}, nil
 }
 

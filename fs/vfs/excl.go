@@ -29,6 +29,11 @@ type ExclusiveOptions struct {
 	// is sent, by each barrier, and while changes are sent; an error that is
 	// [ErrLeaseLost] ends all sending, others are tried again.
 	Check func(open func(name string) ([]byte, error)) error
+	// Name, if not nil, gives the names through which the folder is reached, in place of Root: the
+	// n-th one, from 1, is a symbolic link in the user's home, and one of them exists for as long as
+	// the lease is ours. After a connection that was given up the next one takes its place, so that
+	// nothing that is still under way by the old one takes effect.
+	Name func(n int) string
 	// UID, GID and Umask are as in SharedOptions.
 	UID, GID *uint32
 	Umask    *uint32
@@ -85,6 +90,8 @@ type Exclusive struct {
 
 	syncing sync.Mutex // held while the spool is brought to the disk; taken before mu
 
+	noting sync.Mutex // held while the spool's note is written; taken before mu
+
 	mu      sync.Mutex // guards what follows, and all nodes and dentries
 	changed *sync.Cond // on mu: something that a waiter may wait for
 	nodes   map[Ino]*xnode
@@ -132,6 +139,7 @@ type Exclusive struct {
 	order      order // of the folder that is read through
 	space      space
 
+	fenced      fenced
 	fence       error // why nothing may be changed: ErrLeaseLost
 	lease       *proof
 	putOffTimer bool // sendPutOff will be called
@@ -263,6 +271,7 @@ func (x *Exclusive) Close() error {
 	x.draining = true
 	x.changed.Broadcast()
 	x.mu.Unlock()
+	x.leaveName()
 	x.link.cancel() // first: what fails from now on must not have anybody connect again
 	x.stop()
 	x.link.close()

@@ -10,7 +10,7 @@ import (
 
 // explain finds out what a server meant by FAILURE, and says what failed.
 func (x *Exclusive) explain(a *action, p string, err error) error {
-	if err == nil || x.again(err) {
+	if err = x.missing(x.ctx, err); err == nil || x.again(err) {
 		return err
 	}
 	op := [...]string{"mkdir", "symlink", "link", "rename", "unlink", "rmdir", "write", "setattr"}[a.kind]

@@ -225,7 +225,7 @@ func (x *Exclusive) wasDone(ctx context.Context, c *connection, v *doubt) (bool,
 		}
 		s := c.pick()
 		st, err := on(ctx, x.link, s, func() (*sftpwire.Stat, error) { return stated(s.Lstat(p)) }, nil)
-		if errors.Is(err, os.ErrNotExist) {
+		if err = x.missing(ctx, err); errors.Is(err, os.ErrNotExist) {
 			return 0, nil
 		}
 		if err != nil {

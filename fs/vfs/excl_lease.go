@@ -97,12 +97,28 @@ func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
 	if x.o.Check == nil || root == "" { // not yet checked for the first time
 		return nil
 	}
-	err := x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions()[0], root, name) })
+	var err error
+	if x.fencedByName() {
+		err = x.renew(ctx, c)
+	}
+	if err == nil {
+		err = x.o.Check(func(name string) ([]byte, error) { return readSmallOn(c.sessions()[0], root, name) })
+	}
 	if errors.Is(err, ErrLeaseLost) {
 		x.fenceOff(err)
 		return nil // reading goes on
 	}
+	if err == nil && x.fencedByName() {
+		x.noteServers(c)
+	}
 	return err
+}
+
+// fencedByName reports whether the folder is reached by a lease name.
+func (x *Exclusive) fencedByName() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.fenced.home != ""
 }
 
 // fenceOff makes the file system read-only and keeps what is not sent.

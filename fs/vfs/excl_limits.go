@@ -227,5 +227,6 @@ func (x *Exclusive) Status() Status {
 	if x.fence != nil {
 		st.Fence = x.fence.Error()
 	}
+	st.Doubt, st.Unfenced = x.fenced.doubt, x.fenced.plain
 	return st
 }

@@ -85,6 +85,7 @@ func (x *Exclusive) load(ctx context.Context, n *xnode, most int) error {
 			names, err = readDir(ctx, x.link, p, most)
 		}
 		release()
+		err = x.missing(ctx, err)
 		if err != nil {
 			return &Error{"readdir", p, err}
 		}
@@ -196,6 +197,7 @@ func (x *Exclusive) refresh(ctx context.Context, n *xnode) error {
 		a = x.view.listed(st)
 		return nil
 	})
+	err = x.missing(ctx, err)
 	switch {
 	case errors.Is(err, errNoPlace):
 		return nil

@@ -12,10 +12,37 @@ import (
 // start looks at the node, proves the lease and takes up what the spool has. What is asked of the
 // node is asked side by side, since nothing is sent before all of it is known.
 func (x *Exclusive) start(ctx context.Context) error {
+	way, err := x.enter()
+	if err != nil {
+		return err
+	}
+	err = x.startBy(ctx, way)
+	if x.o.Name != nil && errors.Is(err, errNoRoot) {
+		if way, err = x.anotherWay(ctx, way); err != nil {
+			return err
+		}
+		err = x.startBy(ctx, way)
+	}
+	if errors.Is(err, errNoRoot) && x.o.Check != nil {
+		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
+	}
+	return err
+}
+
+// errNoRoot is that of startBy when the folder is not there, and nothing else was done.
+var errNoRoot = errors.New("not on the node")
+
+// startBy is start by one way into the folder.
+func (x *Exclusive) startBy(ctx context.Context, way entered) error {
 	// By the name that was given, since the absolute one is not known yet.
-	root := x.o.Root
-	if root == "" {
-		root = "."
+	root := orHome(way.root)
+	home := ""
+	homed := func() error { return nil }
+	if x.o.Name != nil {
+		homed = x.meanwhile(func() (err error) {
+			home, err = ask(ctx, x.link, func(s *session) (string, error) { return s.RealPath(".").Wait(context.Background()) })
+			return err
+		})
 	}
 	proven := x.meanwhile(func() error { return x.checkLease(ctx, root) })
 	var names []sftpwire.Name
@@ -23,9 +50,11 @@ func (x *Exclusive) start(ctx context.Context) error {
 		names, err = readDir(ctx, x.link, root, maxEntries)
 		return err
 	})
-	rootDir, st, err := findRoot(ctx, x.link, x.o.Root)
-	if errors.Is(err, os.ErrNotExist) && x.o.Check != nil {
-		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
+	rootDir, st, err := findRoot(ctx, x.link, way.root)
+	if errors.Is(err, os.ErrNotExist) {
+		proven()
+		listed()
+		return fmt.Errorf("%w: %w", errNoRoot, err)
 	}
 	if err != nil {
 		return err
@@ -36,6 +65,16 @@ func (x *Exclusive) start(ctx context.Context) error {
 	x.mu.Lock()
 	x.rootDir = rootDir
 	x.mu.Unlock()
+	if way.former { // which still goes by the old name
+		proven()
+		listed()
+	}
+	if err := homed(); err != nil {
+		return err
+	}
+	if err := x.hold(ctx, way, home); err != nil {
+		return err
+	}
 	x.makeRoot(x.view.listed(st))
 	err = x.takeUp(ctx, proven, func() ([]sftpwire.Name, error) { err := listed(); return names, err })
 	if lost := proven(); lost != nil {

@@ -353,13 +353,13 @@ func (x *Exclusive) onNames(wire *sftpwire.Session, a *action, p, from string, m
 		}
 		return err
 	case actRemove:
-		err := wire.Remove(ctx, p)
+		err := x.missing(ctx, wire.Remove(ctx, p))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		return err
 	case actRmdir:
-		err := wire.Rmdir(ctx, p)
+		err := x.missing(ctx, wire.Rmdir(ctx, p))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}

@@ -19,7 +19,9 @@ import (
 // of Close; it returns true if it leaves the connection open for them. One that has a method
 // Asks() bool tells with it whether opening a further session may mean to ask the user something:
 // then nobody gets the connection before all are open. One that has a method Opened() is told
-// by it when there are as many sessions as there will be.
+// by it when there are as many sessions as there will be. One that has a method Output(ctx, command)
+// ([]byte, error) runs a command with it, by the login shell, and gives what it prints: by that the
+// servers of a connection that was given up are ended.
 type Conn interface {
 	OpenSubsystem(ctx context.Context, name string) (io.ReadWriteCloser, error)
 	Done() <-chan struct{} // closed when the connection is lost
@@ -109,7 +111,7 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{conn: conn, lost: make(chan struct{}), born: time.Now(), metrics: &t.metrics}
+	c := &connection{conn: conn, lost: make(chan struct{}), whole: make(chan struct{}), born: time.Now(), metrics: &t.metrics}
 	// A handshake on a link that is stuck ends with the connection only.
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()

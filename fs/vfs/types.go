@@ -173,4 +173,8 @@ type Status struct {
 	Pending Progress  `json:"pending"`
 	Refused []Refused `json:"refused,omitempty"`
 	Fence   string    `json:"fence,omitempty"`
+	// Doubt says what may still act on the node although its connection was given up; Unfenced, why
+	// the node could not take back what is under way if that happened now.
+	Doubt    string `json:"doubt,omitempty"`
+	Unfenced string `json:"unfenced,omitempty"`
 }

@@ -12,10 +12,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // RecordName is the owner record's file name in the bundle.
 const RecordName = ".conc-owner.json"
+
+// namePrefix begins every lease name.
+const namePrefix = ".conc-lease-"
+
+// Hash is what names things of a lock on the node: it is made of the token, and tells nobody what
+// that is.
+func Hash(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Name is the n-th lease name of a token, from 1: a symbolic link in the user's home on the node,
+// through which the holder of the lock reaches the bundle. One of them exists at a time. It goes
+// first when the lock is broken, and the next one takes its place when a connection was given up:
+// so what is still under way by an old name reaches nothing any more.
+func Name(token string, n int) string { return NamePrefix(token) + strconv.Itoa(n) }
+
+// NamePrefix is what all lease names of a token begin with.
+func NamePrefix(token string) string { return namePrefix + Hash(token) + "-" }
 
 // ErrNotOurs says that a bundle has another owner, or none.
 var ErrNotOurs = errors.New("the bundle is not ours")
@@ -24,8 +44,7 @@ var ErrNotOurs = errors.New("the bundle is not ours")
 // cache is the user's folder for such things, as of os.UserCacheDir. It is found
 // again by the token, and tells nobody what that is.
 func Spool(cache, token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return filepath.Join(cache, "bundlefs", "spool-"+hex.EncodeToString(sum[:16]))
+	return filepath.Join(cache, "bundlefs", "spool-"+Hash(token))
 }
 
 // Check reads the owner record and compares its token. The error is ErrNotOurs if

@@ -46,6 +46,12 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 	} else if err != nil {
 		return err
 	}
+	if c.ask == "sync" {
+		var s synced
+		if json.Unmarshal(result, &s) == nil && s.Doubt != "" {
+			fmt.Fprintf(stderr, "bundlefs: %s\n", oneLine(s.Doubt))
+		}
+	}
 	switch {
 	case c.ask == "status" && c.json:
 		var indented []byte

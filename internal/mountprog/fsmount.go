@@ -81,6 +81,7 @@ func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 		Spool:    lease.Spool(cache, m.exclusive),
 		SpoolMax: m.spoolMax,
 		CacheMax: m.cacheMax,
+		Name:     func(n int) string { return lease.Name(m.exclusive, n) },
 		Check: func(read func(name string) ([]byte, error)) error {
 			err := lease.Check(m.exclusive, read)
 			if errors.Is(err, lease.ErrNotOurs) {

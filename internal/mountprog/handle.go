@@ -76,10 +76,14 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 				return nil, fmt.Errorf("sync: %w", err)
 			}
 		}
+		do := server.Sync
 		if !how.Lease {
-			return struct{}{}, barrier(server.Settle)
+			do = server.Settle
 		}
-		return struct{}{}, barrier(server.Sync)
+		if err := barrier(do); err != nil {
+			return nil, err
+		}
+		return synced{server.Status().Doubt}, nil
 	case "unmount":
 		if err := barrier(server.Settle); err != nil {
 			return nil, err
@@ -112,6 +116,11 @@ func (s *serving) Handle(ctx context.Context, op string, args json.RawMessage, p
 		return s.refused(server, op, args)
 	}
 	return s.fileOp(ctx, server, op, args)
+}
+
+// synced is the answer to sync. Doubt is why what is on the node may still change.
+type synced struct {
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // inUse adds to the error of an unmount how to find who uses the mount.

@@ -62,6 +62,12 @@ func printStatus(w io.Writer, raw json.RawMessage) error {
 	if r.Fence != "" {
 		line("read-only", "%s", r.Fence)
 	}
+	if r.Doubt != "" {
+		line("doubt", "%s", oneLine(r.Doubt))
+	}
+	if r.Unfenced != "" {
+		line("unfenced", "%s", oneLine(r.Unfenced))
+	}
 	if err := t.Flush(); err != nil || len(r.Operations) == 0 {
 		return err
 	}

@@ -57,6 +57,31 @@ func (c *Client) Start(ctx context.Context, cmd string, stdin io.Reader, stdout,
 	return c.run(ctx, ch, reqs, stdin, stdout, stderr), nil
 }
 
+// maxOutput is how much Output takes of what a command prints, in bytes.
+const maxOutput = 64 << 10
+
+// Output runs cmd as Start does, and returns the beginning of what it prints, at most 64 KiB, however
+// it ended. The error is that of Start, or of Wait.
+func (c *Client) Output(ctx context.Context, cmd string) ([]byte, error) {
+	out := &beginning{}
+	p, err := c.Start(ctx, cmd, nil, out, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Wait(); err != nil {
+		return nil, err
+	}
+	return out.text, nil
+}
+
+// beginning keeps what is written first, up to maxOutput.
+type beginning struct{ text []byte }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.text = append(b.text, p[:min(len(p), maxOutput-len(b.text))]...)
+	return len(p), nil
+}
+
 // checkCommand refuses what cannot be run.
 func (c *Client) checkCommand(cmd string) error {
 	if strings.ContainsRune(cmd, 0) {

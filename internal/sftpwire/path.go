@@ -65,12 +65,12 @@ func parsePath(b []byte) (string, error) {
 
 // RealPath asks for the absolute form of a path.
 func (s *Session) RealPath(path string) PathRequest {
-	return PathRequest{s.send(typeRealpath, appendString(nil, path), nil)}
+	return PathRequest{s.send(typeRealpath, s.appendPath(nil, path), nil)}
 }
 
 // ReadLink asks for the target of a symbolic link.
 func (s *Session) ReadLink(path string) PathRequest {
-	return PathRequest{s.send(typeReadlink, appendString(nil, path), nil)}
+	return PathRequest{s.send(typeReadlink, s.appendPath(nil, path), nil)}
 }
 
 // StatVFS are the figures of a file system, as statvfs(3) names them. They are the
@@ -85,7 +85,7 @@ type StatVFS struct {
 // StatVFS asks for the file system that holds path; the server must have announced
 // [ExtStatVFS].
 func (s *Session) StatVFS(ctx context.Context, path string) (*StatVFS, error) {
-	r, err := wait(ctx, s.send(typeExtended, appendString(appendString(nil, ExtStatVFS), path), nil))
+	r, err := wait(ctx, s.send(typeExtended, s.appendPath(appendString(nil, ExtStatVFS), path), nil))
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ var ErrTooLarge = errors.New("sftp: folder too large")
 // other, since a server puts few names into a reply: two at first, which is all that a small folder
 // takes, and more when these are answered, so that none is sent of which the answer is not needed.
 func (s *Session) ReadDir(ctx context.Context, path string, most int) ([]Name, error) {
-	r, err := wait(ctx, s.send(typeOpendir, appendString(nil, path), nil))
+	r, err := wait(ctx, s.send(typeOpendir, s.appendPath(nil, path), nil))
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ var ErrClosed = errors.New("sftp: session closed")
 type Session struct {
 	ch         io.ReadWriteCloser
 	extensions map[string]string
+	base       *Base // nil: none
 
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond // on mu: queue or err has changed

@@ -36,12 +36,12 @@ func (r StatRequest) Wait(ctx context.Context) (Stat, error) {
 
 // Lstat asks for the attributes of a path, of a symbolic link itself.
 func (s *Session) Lstat(path string) StatRequest {
-	return StatRequest{s.send(typeLstat, appendString(nil, path), nil)}
+	return StatRequest{s.send(typeLstat, s.appendPath(nil, path), nil)}
 }
 
 // Stat asks for the attributes of what a path leads to.
 func (s *Session) Stat(path string) StatRequest {
-	return StatRequest{s.send(typeStat, appendString(nil, path), nil)}
+	return StatRequest{s.send(typeStat, s.appendPath(nil, path), nil)}
 }
 
 // Fstat asks for the attributes of an open file.
@@ -65,7 +65,7 @@ func (r OpenRequest) Wait(ctx context.Context) (handle string, err error) {
 // SendOpen opens a file. The attributes' permissions are those of a file that is
 // created, less the server's umask.
 func (s *Session) SendOpen(path string, flags uint32, a Attrs) OpenRequest {
-	b := appendString(nil, path)
+	b := s.appendPath(nil, path)
 	b = binary.BigEndian.AppendUint32(b, flags)
 	return OpenRequest{s.send(typeOpen, a.append(b), nil)}
 }
@@ -75,39 +75,39 @@ func (s *Session) SendOpen(path string, flags uint32, a Attrs) OpenRequest {
 // for who asks something more before he waits.
 func (s *Session) SendMkdir(path string, permissions uint32) Request {
 	a := Attrs{Permissions: &permissions}
-	return Request{s.send(typeMkdir, a.append(appendString(nil, path)), nil)}
+	return Request{s.send(typeMkdir, a.append(s.appendPath(nil, path)), nil)}
 }
 
 func (s *Session) SendSymlink(target, path string) Request {
-	return Request{s.send(typeSymlink, appendString(appendString(nil, target), path), nil)}
+	return Request{s.send(typeSymlink, s.appendPath(appendString(nil, target), path), nil)}
 }
 
 func (s *Session) SendHardlink(oldPath, newPath string) Request {
 	b := appendString(nil, ExtHardlink)
-	return Request{s.send(typeExtended, appendString(appendString(b, oldPath), newPath), nil)}
+	return Request{s.send(typeExtended, s.appendPath(s.appendPath(b, oldPath), newPath), nil)}
 }
 
 func (s *Session) SendSetstat(path string, a Attrs, nofollow bool) Request {
 	if !nofollow {
-		return Request{s.send(typeSetstat, a.append(appendString(nil, path)), nil)}
+		return Request{s.send(typeSetstat, a.append(s.appendPath(nil, path)), nil)}
 	}
-	b := appendString(appendString(nil, ExtLSetstat), path)
+	b := s.appendPath(appendString(nil, ExtLSetstat), path)
 	return Request{s.send(typeExtended, a.append(b), nil)}
 }
 
 func (s *Session) SendRemove(path string) Request {
-	return Request{s.send(typeRemove, appendString(nil, path), nil)}
+	return Request{s.send(typeRemove, s.appendPath(nil, path), nil)}
 }
 
 func (s *Session) SendRmdir(path string) Request {
-	return Request{s.send(typeRmdir, appendString(nil, path), nil)}
+	return Request{s.send(typeRmdir, s.appendPath(nil, path), nil)}
 }
 
 func (s *Session) SendRename(oldPath, newPath string) Request {
-	return Request{s.send(typeRename, appendString(appendString(nil, oldPath), newPath), nil)}
+	return Request{s.send(typeRename, s.appendPath(s.appendPath(nil, oldPath), newPath), nil)}
 }
 
 func (s *Session) SendPosixRename(oldPath, newPath string) Request {
 	b := appendString(nil, ExtPosixRename)
-	return Request{s.send(typeExtended, appendString(appendString(b, oldPath), newPath), nil)}
+	return Request{s.send(typeExtended, s.appendPath(s.appendPath(b, oldPath), newPath), nil)}
 }
