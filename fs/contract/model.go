@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,31 @@ type Op struct {
 func (o Op) String() string {
 	b, _ := json.Marshal(o)
 	return string(b)
+}
+
+// plainOp is an Op without methods.
+type plainOp Op
+
+// MarshalJSON spells paths in ASCII: JSON has only UTF-8.
+func (o Op) MarshalJSON() ([]byte, error) {
+	for _, p := range []*string{&o.Path, &o.Path2} {
+		q := strconv.QuoteToASCII(*p)
+		*p = q[1 : len(q)-1]
+	}
+	return json.Marshal(plainOp(o))
+}
+
+// UnmarshalJSON is the way back.
+func (o *Op) UnmarshalJSON(b []byte) (err error) {
+	if err := json.Unmarshal(b, (*plainOp)(o)); err != nil {
+		return err
+	}
+	for _, p := range []*string{&o.Path, &o.Path2} {
+		if *p, err = strconv.Unquote(`"` + *p + `"`); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // data is what the operation writes.

@@ -35,7 +35,7 @@ func (f forgetfulFile) WriteAt(p []byte, off int64) (int, error) {
 func TestReplay(t *testing.T) {
 	model := func(got Tree) *Model {
 		return &Model{
-			Got: got, Want: OS{t.TempDir()}, Seed: 7, Workers: 3, Steps: 500, Every: 20,
+			Got: refusing{got}, Want: OS{t.TempDir()}, Seed: 7, Workers: 3, Steps: 500, Every: 20,
 			Barrier: func(*rand.Rand, bool) error { return nil },
 		}
 	}

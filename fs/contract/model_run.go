@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -119,13 +120,13 @@ func (m *Model) run() *failure {
 
 func (m *Model) newWorker(id int) *worker {
 	return &worker{
-		both: both{got: m.Got, want: m.Want, links: !m.NoLinks},
+		both: both{got: m.Got, want: refusing{m.Want}, links: !m.NoLinks},
 		m:    m, id: id, rng: rand.New(rand.NewPCG(m.Seed, uint64(id))),
 	}
 }
 
 func (m *Model) makeFolders() error {
-	folders := both{got: m.Got, want: m.Want}
+	folders := both{got: m.Got, want: refusing{m.Want}}
 	for _, dir := range append([]string{sharedFolder}, m.folders()...) {
 		if err := folders.do(Op{Kind: "mkdir", Path: dir, Mode: 0o755}); err != nil {
 			return err
@@ -223,24 +224,39 @@ func (w *worker) several(p string) bool {
 	return false
 }
 
-// path is a random path below base. There are few names, so that they meet.
+// Names of a model test: mostly few, so that they meet, and now and then an odd one: not UTF-8, the
+// longest, too long, or reserved.
+var (
+	dirNames  = []string{"a", "b"}
+	fileNames = []string{"f", "g", "h"}
+	oddNames  = []string{"\xff\xfe", strings.Repeat("l", 255), strings.Repeat("l", 256), ".bundlefs~x", ".bundlefs~7-7", ".bundlefs~kept-7-7"}
+)
+
+// oneOf is one of the names, or an odd one.
+func (w *worker) oneOf(names []string) string {
+	if w.rng.IntN(12) == 0 {
+		names = oddNames
+	}
+	return names[w.rng.IntN(len(names))]
+}
+
+// path is a random path below base.
 func (w *worker) path(base string) string {
-	const dirs, files = "ab", "fgh"
 	p := base
 	for range w.rng.IntN(3) {
-		p = path.Join(p, string(dirs[w.rng.IntN(len(dirs))]))
+		p = path.Join(p, dirNames[w.rng.IntN(len(dirNames))])
 	}
 	if w.rng.IntN(4) == 0 {
-		return path.Join(p, string(dirs[w.rng.IntN(len(dirs))]))
+		return path.Join(p, w.oneOf(dirNames))
 	}
-	return path.Join(p, string(files[w.rng.IntN(len(files))]))
+	return path.Join(p, w.oneOf(fileNames))
 }
 
 // folder is a random path that is more likely a folder's.
 func (w *worker) folder(base string) string {
-	p := path.Join(base, string("ab"[w.rng.IntN(2)]))
+	p := path.Join(base, w.oneOf(dirNames))
 	for range w.rng.IntN(3) {
-		p = path.Join(p, string("ab"[w.rng.IntN(2)]))
+		p = path.Join(p, dirNames[w.rng.IntN(len(dirNames))])
 	}
 	return p
 }

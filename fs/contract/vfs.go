@@ -29,6 +29,9 @@ func (v VFS) walk(p string) (vfs.Entry, error) {
 		if name == "." {
 			continue
 		}
+		if !e.Attr.IsDir() {
+			return e, syscall.ENOTDIR
+		}
 		var err error
 		if e, err = v.Files.Lookup(background, e.Attr.Ino, name); err != nil {
 			return e, err
@@ -126,6 +129,9 @@ func (v VFS) Rename(oldPath, newPath string, noReplace bool) error {
 	}
 	return v.in(oldPath, func(from vfs.Ino, oldName string) error {
 		return v.in(newPath, func(to vfs.Ino, newName string) error {
+			if _, err := v.Files.Lookup(background, from, oldName); err != nil { // and looks first
+				return err
+			}
 			return v.Files.Rename(background, from, oldName, to, newName, mode)
 		})
 	})

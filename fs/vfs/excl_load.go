@@ -106,7 +106,7 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 	seen := make(map[string]bool, len(names))
 	for _, entry := range names {
 		name := entry.Name
-		if !sane(name) || len(name) > maxName {
+		if checkName(name) != nil {
 			if name != "." && name != ".." {
 				x.log.Warn("the node listed an impossible name, left out", "folder", n.name(), "name", name)
 			}
@@ -117,8 +117,8 @@ func (x *Exclusive) merge(n *xnode, names []sftpwire.Name, since uint64) {
 		if d := n.children[name]; d != nil && (d.w != nil || d.gate.busy || d.doubts > 0 || d.local != d.remote) {
 			continue
 		}
-		if isParked(name) {
-			x.log.Warn("a mount that was given up has left this: whoever misses it gives it another name", "folder", n.name(), "name", name)
+		if isAside(name) && !isLeftover(name) { // kept for its new name, or not ours at all
+			x.log.Warn("a file with a reserved name, left alone: whoever misses it gives it another name", "folder", n.name(), "name", name)
 			continue
 		}
 		if isAside(name) {

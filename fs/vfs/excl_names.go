@@ -45,7 +45,7 @@ func (x *Exclusive) folderWithin(ctx context.Context, ino Ino, most int) (*xnode
 
 // Lookup implements [FileSystem].
 func (x *Exclusive) Lookup(ctx context.Context, parent Ino, name string) (Entry, error) {
-	if err := checkName(name); err != nil {
+	if err := looksUp.check(name); err != nil {
 		return Entry{}, &Error{"lookup", name, err}
 	}
 	dir, err := x.folder(ctx, parent)
@@ -66,12 +66,12 @@ func (x *Exclusive) Lookup(ctx context.Context, parent Ino, name string) (Entry,
 
 // begin is the start of each call that changes names: the folder, loaded, with mu
 // held, which the caller unlocks.
-func (x *Exclusive) begin(ctx context.Context, parent Ino, name string) (*xnode, error) {
+func (x *Exclusive) begin(ctx context.Context, parent Ino, name string, use nameUse) (*xnode, error) {
 	dir, err := x.folder(ctx, parent)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName(name); err != nil {
+	if err := use.check(name); err != nil {
 		return nil, err
 	}
 	if dir.dead() {
@@ -82,12 +82,9 @@ func (x *Exclusive) begin(ctx context.Context, parent Ino, name string) (*xnode,
 
 // make makes a new inode under a free name.
 func (x *Exclusive) make(ctx context.Context, op string, parent Ino, name string, mode uint32, target string) (*xnode, error) {
-	dir, err := x.begin(ctx, parent, name)
+	dir, err := x.begin(ctx, parent, name, makes)
 	if err == nil && dir.found(name) != nil {
 		err = syscall.EEXIST
-	}
-	if err == nil && isAside(name) {
-		err = syscall.EPERM // such a name would vanish from the listing
 	}
 	if err != nil {
 		return nil, &Error{op, name, err}
@@ -147,7 +144,7 @@ func (x *Exclusive) Symlink(ctx context.Context, parent Ino, name, target string
 
 // Link implements [FileSystem].
 func (x *Exclusive) Link(ctx context.Context, ino, parent Ino, name string) (Entry, error) {
-	dir, err := x.begin(ctx, parent, name)
+	dir, err := x.begin(ctx, parent, name, makes)
 	defer x.mu.Unlock()
 	var n *xnode
 	if err == nil {
@@ -237,7 +234,7 @@ func (n *xnode) empty() bool {
 }
 
 func (x *Exclusive) remove(ctx context.Context, op string, parent Ino, name string, allowed func(*xnode) error) error {
-	dir, err := x.begin(ctx, parent, name)
+	dir, err := x.begin(ctx, parent, name, removes)
 	defer x.mu.Unlock()
 	var n *xnode
 	if err == nil {
@@ -281,10 +278,14 @@ func (x *Exclusive) abandoned(n *xnode, seq uint64) {
 
 // Rename implements [FileSystem].
 func (x *Exclusive) Rename(ctx context.Context, oldParent Ino, oldName string, newParent Ino, newName string, mode RenameMode) error {
-	if err := x.loadChild(ctx, newParent, newName); err != nil { // a folder that is replaced must be empty
-		return &Error{"rename", newName, err}
+	err := removes.check(oldName)
+	if err == nil {
+		err = x.loadChild(ctx, newParent, newName) // a folder that is replaced must be empty
 	}
-	if err := x.rename(ctx, oldParent, oldName, newParent, newName, mode); err != nil {
+	if err == nil {
+		err = x.rename(ctx, oldParent, oldName, newParent, newName, mode)
+	}
+	if err != nil {
 		return &Error{"rename", oldName + " to " + newName, err}
 	}
 	return nil
@@ -296,7 +297,7 @@ func (x *Exclusive) rename(ctx context.Context, oldParent Ino, oldName string, n
 	if err != nil {
 		return err
 	}
-	to, err := x.begin(ctx, newParent, newName)
+	to, err := x.begin(ctx, newParent, newName, makes)
 	defer x.mu.Unlock()
 	if err != nil {
 		return err
@@ -306,11 +307,8 @@ func (x *Exclusive) rename(ctx context.Context, oldParent Ino, oldName string, n
 		return err
 	}
 	n := from.found(oldName)
-	switch {
-	case n == nil:
+	if n == nil {
 		return syscall.ENOENT
-	case isAside(newName):
-		return syscall.EPERM
 	}
 	for p := to; n.isDir() && p.ino != RootIno && len(p.links) > 0; p = p.links[0].parent {
 		if p == n {

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"io"
 	"slices"
 	"syscall"
 	"time"
@@ -137,19 +138,30 @@ func (x *Exclusive) readLocal(n *xnode, dest []byte, off int64) error {
 	for again := false; ; again = true {
 		x.mu.Lock()
 		d := n.data
-		if d != nil && d.mem != nil {
+		// The content may be another since its place was looked up: given up, cut, or written anew.
+		local := func() bool { return n.data != nil && n.data == d && d.local.Covers(off, off+int64(len(dest))) }
+		if !local() {
+			x.mu.Unlock()
+			return errMoved
+		}
+		if d.mem != nil {
 			defer x.mu.Unlock()
-			copy(dest, d.mem[min(off, int64(len(d.mem))):])
+			if copied := copy(dest, d.mem[min(off, int64(len(d.mem))):]); copied < len(dest) {
+				clear(dest[copied:]) // never what the buffer had before
+				return &spoolError{io.ErrUnexpectedEOF}
+			}
 			return nil
 		}
-		local := d != nil && d.spooled && d.local.Covers(off, off+int64(len(dest)))
 		x.mu.Unlock()
 		err := x.spool.ReadAt(uint64(n.ino), dest, off)
+		x.mu.Lock()
+		there := local()
+		x.mu.Unlock()
 		switch {
+		case !there:
+			return errMoved
 		case err == nil:
 			return nil
-		case !local:
-			return errMoved
 		case again: // else it may have been removed and written again at this moment
 			return &spoolError{err}
 		}

@@ -196,3 +196,14 @@ func Behind(s *Shared) int {
 	defer s.cache.mu.Unlock()
 	return s.cache.ahead.running
 }
+
+// ReadLocal reads content of which somebody has found that it is local. IsMoved tells
+// whether it was not any more.
+func ReadLocal(x *Exclusive, ino Ino, dest []byte, off int64) error {
+	x.mu.Lock()
+	n := x.nodes[ino]
+	x.mu.Unlock()
+	return x.readLocal(n, dest, off)
+}
+
+func IsMoved(err error) bool { return err == errMoved }

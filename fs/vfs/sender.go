@@ -210,9 +210,10 @@ func (x *Exclusive) unlock(dir *xnode, before bool) bool {
 	return true
 }
 
-// again reports whether an error is the link's or ours and not the node's answer.
+// again reports whether an error is the link's or ours and not the node's answer. What is cut here
+// while it is sent has moved: what is left of it is planned anew.
 func (x *Exclusive) again(err error) bool {
-	return isLost(err) || errors.Is(err, errFenced) || errors.Is(err, errSpoolFull) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return isLost(err) || err == errMoved || errors.Is(err, errFenced) || errors.Is(err, errSpoolFull) || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // placed notes in the journal and the tree what an action on names has done; mu is held.

@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"fmt"
-	"strings"
 )
 
 // actionKind is what one action does on the node. The journal holds the numbers:
@@ -236,19 +235,6 @@ func (x *Exclusive) aside(dir *xnode, n *xnode) *dentry {
 func (x *Exclusive) parked(n *xnode) *dentry {
 	return x.at(x.root, fmt.Sprintf("%s%d-%d", parkedPrefix, n.ino, x.nextSeq()))
 }
-
-// asidePrefix begins the names under which files are put together, or wait for
-// their last reader; listings leave them out. parkedPrefix begins those of files and
-// folders that wait for their new name to become free: what has such a name may be
-// nowhere else.
-const (
-	asidePrefix  = ".bundlefs~"
-	parkedPrefix = asidePrefix + "kept-"
-)
-
-func isAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
-
-func isParked(name string) bool { return strings.HasPrefix(name, parkedPrefix) }
 
 // planMoveFolder moves a folder, once it is not to be moved into itself.
 func (x *Exclusive) planMoveFolder(w *work, d *dentry, n *xnode) *action {

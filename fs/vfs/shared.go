@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -269,8 +268,8 @@ func (s *Shared) holdPath(ctx context.Context, n *node) (p string, release func(
 
 // holdChild locks the names of the folder dir, alone if change is set, and
 // returns the path of name in it.
-func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change bool) (n *node, p string, release func(), err error) {
-	if err := checkName(name); err != nil {
+func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, use nameUse) (n *node, p string, release func(), err error) {
+	if err := use.check(name); err != nil {
 		return nil, "", nil, err
 	}
 	if n, err = s.tree.get(dir); err != nil {
@@ -283,7 +282,7 @@ func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change boo
 		return nil, "", nil, err
 	}
 	units := int64(1)
-	if change {
+	if use != looksUp {
 		units = allNames
 	}
 	if err := acquire(ctx, n.names, units); err != nil {
@@ -298,26 +297,6 @@ func (s *Shared) holdChild(ctx context.Context, dir Ino, name string, change boo
 	}
 	s.used(n)
 	return n, path.Join(p, name), release, nil
-}
-
-// maxName is the longest name Linux file systems take (NAME_MAX). A server
-// answers a longer one with BAD_MESSAGE, and some end the session.
-const maxName = 255
-
-func checkName(name string) error {
-	switch {
-	case len(name) > maxName:
-		return syscall.ENAMETOOLONG
-	case !sane(name):
-		return syscall.EINVAL
-	}
-	return nil
-}
-
-// sane reports whether a name can be one entry of a folder. The node's listings
-// are held against it as well.
-func sane(name string) bool {
-	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
 }
 
 // attr turns what the server says of n into attributes.

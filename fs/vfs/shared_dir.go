@@ -132,7 +132,7 @@ func (s *Shared) readNames(ctx context.Context, p string, most int) ([]sftpwire.
 	return slices.DeleteFunc(names, func(n sftpwire.Name) bool {
 		_, twice := seen[n.Name]
 		seen[n.Name] = struct{}{}
-		if twice || !sane(n.Name) || len(n.Name) > maxName {
+		if twice || checkName(n.Name) != nil {
 			s.log.Warn("the node listed an impossible name, left out", "folder", p, "name", n.Name)
 			return true
 		}

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -13,7 +14,7 @@ import (
 
 // Lookup implements [FileSystem].
 func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, error) {
-	dir, p, release, err := s.holdChild(ctx, parent, name, false)
+	dir, p, release, err := s.holdChild(ctx, parent, name, looksUp)
 	if err != nil {
 		return Entry{}, &Error{"lookup", name, err}
 	}
@@ -104,7 +105,7 @@ func alike(a, b *sftpwire.Stat) bool {
 
 // Mkdir implements [FileSystem].
 func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32) (Entry, error) {
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, makes)
 	if err != nil {
 		return Entry{}, &Error{"mkdir", name, err}
 	}
@@ -133,7 +134,7 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 
 // Symlink implements [FileSystem].
 func (s *Shared) Symlink(ctx context.Context, parent Ino, name, target string) (Entry, error) {
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, makes)
 	if err != nil {
 		return Entry{}, &Error{"symlink", name, err}
 	}
@@ -168,7 +169,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 	if s.view.NoHardlink {
 		return Entry{}, &Error{"link", name, syscall.ENOSYS}
 	}
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, makes)
 	if err != nil {
 		return Entry{}, &Error{"link", name, err}
 	}
@@ -205,7 +206,7 @@ func (s *Shared) Link(ctx context.Context, ino, parent Ino, name string) (Entry,
 
 // Unlink implements [FileSystem].
 func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, removes)
 	if err != nil {
 		return &Error{"unlink", name, err}
 	}
@@ -223,7 +224,7 @@ func (s *Shared) Unlink(ctx context.Context, parent Ino, name string) error {
 
 // Rmdir implements [FileSystem].
 func (s *Shared) Rmdir(ctx context.Context, parent Ino, name string) error {
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, removes)
 	if err != nil {
 		return &Error{"rmdir", name, err}
 	}
@@ -297,10 +298,8 @@ func (s *Shared) Rename(ctx context.Context, oldParent Ino, oldName string, newP
 // holdRename locks the names of both folders, and everybody else's paths if a
 // folder is moved, since they may lead through it.
 func (s *Shared) holdRename(ctx context.Context, oldParent Ino, oldName string, newParent Ino, newName string) (from, to *node, release func(), err error) {
-	for _, name := range []string{oldName, newName} {
-		if err := checkName(name); err != nil {
-			return nil, nil, nil, err
-		}
+	if err := cmp.Or(removes.check(oldName), makes.check(newName)); err != nil {
+		return nil, nil, nil, err
 	}
 	if from, err = s.tree.get(oldParent); err != nil {
 		return nil, nil, nil, err

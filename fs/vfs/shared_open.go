@@ -81,7 +81,7 @@ func (s *Shared) file(h Handle) *sharedFile {
 
 // Create implements [FileSystem].
 func (s *Shared) Create(ctx context.Context, parent Ino, name string, flags, mode uint32) (Entry, Opened, error) {
-	dir, p, release, err := s.holdChild(ctx, parent, name, true)
+	dir, p, release, err := s.holdChild(ctx, parent, name, makes)
 	if err != nil {
 		return Entry{}, Opened{}, &Error{"create", name, err}
 	}
