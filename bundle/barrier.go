@@ -228,17 +228,35 @@ func (b *Bundle) failedBarrier(ctx context.Context, st *State, before string, er
 	return err
 }
 
+// Lost asks the node whether the lock is still ours: a *LostError when it is not, any other error
+// when it cannot be asked.
+func (b *Bundle) Lost(ctx context.Context) error {
+	st, err := b.open()
+	if err != nil {
+		return err
+	}
+	h, err := b.Holder(ctx)
+	if err != nil || h.Ours {
+		return err
+	}
+	return lost(st, h)
+}
+
 // lostLock is the error when the lock is lost, with the holder if that can be
 // found out.
 func (b *Bundle) lostLock(ctx context.Context, st *State) error {
-	e := &LostError{Node: st.Node, Dir: st.Dir, Spool: st.spool()}
 	h, err := b.Holder(ctx)
-	switch {
-	case err != nil:
-	case !h.Found:
+	if err != nil {
+		return lost(st, &Holder{Found: true})
+	}
+	return lost(st, h)
+}
+
+// lost is the error that somebody else, or nobody, has the lock of ours.
+func lost(st *State, h *Holder) *LostError {
+	e := &LostError{Node: st.Node, Dir: st.Dir, Spool: st.spool(), Record: h.Record, Reason: h.Reason}
+	if !h.Found {
 		e.Reason = "it is gone from the node"
-	default:
-		e.Record, e.Reason = h.Record, h.Reason
 	}
 	return e
 }

@@ -53,8 +53,11 @@ const brokenPrefix = ".conc-broken-"
 // The record is moved first: from then on nothing that the holder tries proves the lock, and the
 // folder still keeps everybody else out. Then its ways into the bundle go, and only then does the
 // folder make room for the next one. Done again after an interruption, it goes on.
-const breakScript = `
-dir=$1 aside=$2 broken=$3 names=$4 seen=$5
+//
+// What the holder runs on the node is ended before the folder makes room. "left" is the answer, with
+// what end_steps found, when that cannot be done; the last arguments are the lease and what is to be left.
+const breakScript = endSteps + `
+dir=$1 aside=$2 broken=$3 names=$4 seen=$5 lock=$6 leave=$7
 IFS= read -r token || fail input
 if [ -L "$dir" ] || { [ -e "$dir" ] && [ ! -d "$dir" ]; }; then fail folder; fi
 if [ ! -e "$dir" ]; then say gone; finish; fi
@@ -74,7 +77,10 @@ elif recorded "$record"; then
 	fi
 elif ! recorded "$dir/$broken"; then say changed; finish
 fi
-if [ -n "$token" ]; then unname "$names"; fi
+if [ -n "$token" ]; then
+	unname "$names"
+	if ! end_steps "$lock" "$leave"; then say left; echo "$left"; finish; fi
+fi
 if [ -e "$aside" ] || [ -L "$aside" ]; then fail occupied; fi # mv would move into it
 mv -- "$dir" "$aside" || fail rename
 if [ -n "$token" ]; then
@@ -107,7 +113,11 @@ var breakFailures = map[string]string{
 // nothing in it. Before that its holder's ways into it are taken away on the node:
 // nothing that is still under way by them takes effect afterwards.
 // Refused for a bundle of ours, which is to be closed.
-func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err error) {
+//
+// Steps and shells of the holder that run on the node are ended, with all that they started.
+// *SurvivorsError: something could not be ended, and is not among the process numbers leave; the
+// holder can do nothing more then, but the bundle is not free.
+func (b *Bundle) Break(ctx context.Context, seen *Holder, leave ...int) (aside string, err error) {
 	release, err := b.Hold(ctx)
 	if err != nil {
 		return "", err
@@ -131,7 +141,8 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 	asked, stop := lateCancel(ctx)
 	defer stop()
 	a, err := runScript(asked, client, breakScript, seen.token+"\n",
-		"./"+b.cfg.Dir, "./"+aside, brokenPrefix+lease.Hash(seen.token), "./"+lease.NamePrefix(seen.token), cmp.Or(seen.seen, "none"))
+		"./"+b.cfg.Dir, "./"+aside, brokenPrefix+lease.Hash(seen.token), "./"+lease.NamePrefix(seen.token), cmp.Or(seen.seen, "none"),
+		lease.Hash(seen.token), strings.Trim(fmt.Sprint(leave), "[]"))
 	if err != nil {
 		return "", failed(err)
 	}
@@ -139,6 +150,8 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder) (aside string, err err
 	case "broken empty":
 		aside = ""
 	case "broken aside":
+	case "left":
+		return "", &SurvivorsError{Node: b.cfg.Node, Dir: b.cfg.Dir, Processes: survivors(a.body)}
 	case "gone", "changed":
 		return "", withHint(failed(fmt.Errorf("%w: it has changed hands meanwhile", ErrBlocked)), "look again whose it is")
 	default:

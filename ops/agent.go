@@ -18,7 +18,7 @@ import (
 	"bundlefs/internal/remote"
 )
 
-//go:embed agent.py agent_audit.py agent_process.py agent_python.py step_*.py
+//go:embed agent.py agent_audit.py agent_fence.py agent_process.py agent_python.py step_*.py
 var programs embed.FS
 
 // bootstrap is what the node's python is started with: it reads the agent, of

@@ -13,7 +13,9 @@ To the agent, a request, of which one runs at a time:
 
 A request that is a step has an "audit", what agent_audit.py puts down with its
 status. One with a "token" is begun only if that is in the owner record of the
-bundle; else its end is BLOCKED, with "lost": true. After one with "last": true
+bundle; else its end is BLOCKED, with "lost": true. If it is not there any more when
+the request ends, the end is ERROR, with "lost": true. With a "lease", too, it is
+named on the node while it runs: see agent_fence.py. After one with "last": true
 the agent ends by itself.
 
 From the agent, any number of these, and then one with a status:
@@ -97,6 +99,10 @@ class Task:
         self.stopped = None           # why: "cancel", "timeout"
         self.process = None
         self.reported = 0.0
+        self.token = request.pop("token", None)
+        self.lease = request.pop("lease", None)
+        self.mark = os.urandom(16).hex()  # with our pid, in the environment of all that it starts
+        self.record = None  # the file that names it
 
     def send(self, **frame):
         frame["id"] = self.request.get("id")
@@ -132,20 +138,41 @@ class Task:
         if self.stopped is not None:
             raise Halt("STOPPED", "interrupted")
 
-    def prove(self):
-        """Raises Halt unless the lock is that of the request, if it has one."""
-        token, why = self.request.pop("token", None), ""
-        if token is None:
-            return
+    def enter(self):
+        """Names the request on the node, if it has a lease, and proves its lock. Whoever breaks the lock
+        first makes the proof fail and then reads the names: one of the two is seen."""
+        if self.lease is not None:
+            fence = sys.modules["agent_fence"]
+            fence.sweep(self.home, sys.modules["agent_process"].MARK)
+            self.record = fence.write(self.home, self.lease, os.getpid(), self.mark)
+        why = self.unproved()
+        if why is not None:
+            halt = Halt("BLOCKED", why, "look who has it with conc status")
+            halt.end["lost"] = True
+            raise halt
+
+    def depart(self, end):
+        """Gives the last frame of a request that had entered: whatever it did, it needs the lock until its end."""
+        why = self.unproved()
+        self.forget()
+        if why is None:
+            return end
+        return {"status": "ERROR", "message": why, "hint": "look who has it with conc status", "lost": True}
+
+    def forget(self):
+        if self.record is not None:
+            sys.modules["agent_fence"].remove(self.record)
+            self.record = None
+
+    def unproved(self):
+        """Why the lock is not that of the request; None when it is, or it has none."""
+        if self.token is None:
+            return None
         try:
             with open(os.path.join(self.path("bundle"), OWNER_RECORD), encoding="utf-8") as f:
-                if json.load(f)["token"] == token:
-                    return
+                return None if json.load(f)["token"] == self.token else "lock lost"
         except (OSError, ValueError, LookupError, TypeError) as err:
-            why = ": %s" % err
-        halt = Halt("BLOCKED", "lock lost" + why, "look who has it with conc status")
-        halt.end["lost"] = True
-        raise halt
+            return "lock lost: %s" % err
 
     def path(self, key):
         return os.path.join(self.home, self.request[key])
@@ -198,16 +225,16 @@ class Task:
                     watch(line)
             return emit
 
-        self.check()
-        process = (start or sys.modules["agent_process"].Process)(argv, cwd, env, stdin, events)
-        with self.lock:
-            self.process = process
-            if self.stopped is not None:
-                process.kill()
+        module = sys.modules["agent_process"]
+        env = dict(env, **{module.MARK: "%d-%s" % (os.getpid(), self.mark)})
+        with self.lock:  # so that whoever stops it sees the process, or there is none
+            self.check()
+            process = self.process = (start or module.Process)(argv, cwd, env, stdin, events)
         try:
             process.pump(emitter, stdin, events)
         finally:
             code = process.reap()
+            self.name_left(process)
             with self.lock:
                 self.process = None
             for pipe in (process.popen.stdin, process.popen.stdout, process.popen.stderr):
@@ -215,6 +242,15 @@ class Task:
                     pipe.close()
         self.check()
         return code
+
+    def name_left(self, process):
+        """Names what could not be ended of a process that was killed: it has lost those that it descends from."""
+        if self.lease is not None and process.killer is not None:
+            for pid in process.members() or []:
+                try:
+                    sys.modules["agent_fence"].write(self.home, self.lease, pid, sys.modules["agent_fence"].LEFT)
+                except OSError:
+                    pass
 
     def command(self, argv, cwd, env, stdin=None, watch=None):
         """Runs a command as the whole of a step."""
@@ -335,9 +371,13 @@ class Agent:
         task = self.task
         if task is not None:
             audit = task.request.pop("audit", None)
+            task.stop("cancel")
             process = task.process
-            if process is not None:
-                process.kill_now()
+            killer = process and process.killer
+            if killer is not None:
+                killer.join()
+                task.name_left(process)
+            task.forget()
             if audit:  # ERROR is what conc says of a step that has lost its link
                 sys.modules["agent_audit"].note(self.home, audit, "ERROR")
         os._exit(code)
@@ -345,17 +385,24 @@ class Agent:
 
 def perform(task):
     """Does a request; gives its last frame, whatever happens."""
+    entered = False
     try:
         task.check()
-        task.prove()
-        return STEPS[task.request["op"]](task)
+        task.enter()
+        entered = True
+        end = STEPS[task.request["op"]](task)
     except Halt as halt:
-        return halt.end
+        end = halt.end
     except Exception as err:
         trace = traceback.format_exc()
         if isinstance(err, OSError) and err.errno in SHOWN:
-            return {"status": "FAILED", "message": str(err), "trace": trace}
-        return {"status": "ERROR", "message": "%s: %s" % (type(err).__name__, err), "trace": trace}
+            end = {"status": "FAILED", "message": str(err), "trace": trace}
+        else:
+            end = {"status": "ERROR", "message": "%s: %s" % (type(err).__name__, err), "trace": trace}
+    if entered:
+        return task.depart(end)
+    task.forget()
+    return end
 
 
 def load(name, source):

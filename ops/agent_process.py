@@ -99,10 +99,10 @@ class Process:
         self.killer = None
         self.seen = {}  # pid: start time, of what was found to be the command's
         # What the command starts, in whatever session, has this in its environment.
-        mark = "%d-%s" % (os.getpid(), os.urandom(16).hex())
-        self.mark = ("%s=%s" % (MARK, mark)).encode("ascii")
+        env = dict(env)
+        self.mark = ("%s=%s" % (MARK, env.setdefault(MARK, "%d-%s" % (os.getpid(), os.urandom(16).hex())))).encode("ascii")
         self.popen = subprocess.Popen(
-            argv, cwd=cwd, env=dict(env, **{MARK: mark}), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            argv, cwd=cwd, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, bufsize=0,
             pass_fds=[] if events is None else [events.w], **popen)
         if events is not None:

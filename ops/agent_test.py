@@ -19,9 +19,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 import agent  # noqa: E402
+import agent_fence  # noqa: E402
 import agent_process  # noqa: E402
 
-PARTS = [os.path.join(HERE, "agent_%s.py" % part) for part in ("audit", "process", "python")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
+PARTS = [os.path.join(HERE, "agent_%s.py" % part) for part in ("audit", "fence", "process", "python")] + sorted(glob.glob(os.path.join(HERE, "step_*.py")))
 BOOT = ('import sys; stdin = sys.stdin.buffer; exec(compile(stdin.read(int(sys.argv[2])), "agent.py", "exec")); '
         'main(stdin, sys.argv[1])')
 
@@ -145,7 +146,7 @@ class Syntax(unittest.TestCase):
             compile(source, "agent", "exec")
 
     def test_standard_library_only(self):
-        allowed = set("""agent agent_audit agent_python agent_process base64 collections conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
+        allowed = set("""agent agent_audit agent_fence agent_python agent_process base64 collections conc_child difflib errno faulthandler fcntl glob hashlib importlib importlib.util inspect json linecache lzma os pkgutil platform queue re select selectors shutil signal stat
             struct subprocess sys sysconfig tarfile tempfile termios threading time traceback types unittest zipfile zlib""".split())
         for source in self.sources():
             for node in ast.walk(ast.parse(source)):
@@ -220,6 +221,36 @@ class Run(AgentCase):
                 self.assertEqual((end["status"], end.get("lost", False)), ("BLOCKED", True) if lost else ("OK", False), end)
                 self.assertNotIn("ours", end["message"])
         self.assertEqual(read(os.path.join(self.bundle, "begun")), "x\n")
+
+    def test_lock_that_is_lost_under_it(self):
+        with open(os.path.join(self.bundle, ".conc-owner.json"), "w") as f:
+            f.write('{"token": "ours"}')
+        for command in ("true", "exit 3"):
+            end = self.run_command("echo '{}' > .conc-owner.json; " + command, token="ours")[1]
+            self.assertEqual((end["status"], end["message"], end["lost"]), ("ERROR", "lock lost: 'token'", True))
+            with open(os.path.join(self.bundle, ".conc-owner.json"), "w") as f:
+                f.write('{"token": "ours"}')
+
+    def names(self):
+        return [name for name in os.listdir(self.home) if name.startswith(".conc-step-")]
+
+    def test_is_named_while_it_runs(self):
+        lease = "0123456789abcdef" * 2
+        stale = os.path.join(self.home, ".conc-step-%s-1-2-ab" % lease)
+        with open(stale, "w"):
+            pass
+        lines, end = self.run_command('ls -a .. | grep "^.conc-step-"; echo "$_CONC_STEP"', lease=lease)
+        self.assertEqual(end["status"], "OK")
+        (name, mark), pid = lines[1], self.agent.process.pid
+        self.assertEqual(name, ".conc-step-%s-%d-%d-%s" % (lease, pid, agent_fence.started(pid), mark.split("-")[1]))
+        self.assertEqual(self.names(), [])
+        self.agent.start("run", bundle="bundle", venv="", lease=lease, command="sleep 300 & echo $! > pid; wait")
+        pid = self.pid_in("pid")
+        self.assertEqual(os.stat(os.path.join(self.home, self.names()[0])).st_mode & 0o777, 0o600)
+        self.agent.process.send_signal(signal.SIGTERM)
+        self.agent.process.wait(timeout=20)
+        self.assertFalse(alive(pid))
+        self.assertEqual(self.names(), [])
 
     def test_last(self):
         self.assertEqual(self.run_command(":", last=True)[1]["status"], "OK")

@@ -57,7 +57,8 @@ type Bundle interface {
 	Sync(ctx context.Context, progress func(bundle.Progress)) error // the barrier
 	Send(ctx context.Context, progress func(bundle.Progress)) error // the same, for who proves the lock on the node
 	Drop(context.Context) error                                     // the mount forgets what it cached
-	Token() string                                                  // the lock's, by which it is proved
+	Token() string                                                  // the lock's, by which it is proved; "" when not open
+	Lost(context.Context) error                                     // a *bundle.LostError when the lock is not ours any more
 
 	// Manifest gives what SaveManifest kept, nil when nothing was.
 	Manifest() ([]byte, error)

@@ -11,6 +11,7 @@ import (
 
 	"bundlefs/bundle"
 	"bundlefs/internal/deploy"
+	"bundlefs/internal/lease"
 	"bundlefs/internal/nearest"
 	"bundlefs/internal/remote"
 )
@@ -311,8 +312,8 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	request["ok_codes"] = t.step.OKCodes
 	if t.step.Host == Remote && t.step.Op == op { // and no question beside it
 		request["audit"], w.audited = w.audit(t.step), true
-		if t.token != "" {
-			request["token"] = t.token
+		if token := w.env.Bundle.Token(); token != "" {
+			request["token"], request["lease"] = token, lease.Hash(token)
 		}
 		if t.step == w.last {
 			request["last"] = true // it ends by itself: nobody waits for the node once more
@@ -323,11 +324,14 @@ func (w *work) ask(ctx context.Context, t *task, op string, request map[string]a
 	}
 	f, err := w.agent.call(ctx, request, t.secret, t)
 	if err != nil {
-		return resultOf(ctx, err)
+		return w.cut(ctx, err)
 	}
-	if f.Lost {
-		if err := t.barrier(ctx); err != nil { // which finds out who has it
-			return w.barrierResult(ctx, err)
+	if f.Lost && ctx.Err() == nil {
+		if *f.Status == Error { // the lock was ours when the step began
+			return w.lostUnder(ctx, visible(f.Message))
+		}
+		if err := w.env.Bundle.Lost(ctx); err != nil { // who has it
+			return resultOf(ctx, err)
 		}
 	}
 	r := Result{Status: *f.Status, Message: visible(f.Message), Hint: visible(f.Hint), ExitCode: -1}

@@ -136,6 +136,7 @@ func (f *folder) Send(ctx context.Context, progress func(bundle.Progress)) error
 	return f.Sync(ctx, progress)
 }
 func (f *folder) Token() string                   { return "" }
+func (f *folder) Lost(context.Context) error      { return nil }
 func (f *folder) MakeLocal(context.Context) error { return f.note("makelocal") }
 func (f *folder) Mount(context.Context) error {
 	return errors.Join(f.note("mount"), f.set(bundle.HealthOK))

@@ -36,7 +36,6 @@ func (t *task) before(ctx context.Context) error {
 		return t.barrier(ctx)
 	}
 	shown := progress.Barrier{What: "barrier"}
-	t.token = t.work.env.Bundle.Token()
 	return t.work.env.Bundle.Send(ctx, func(p bundle.Progress) { t.progress(shown.Left(p.Files, p.Bytes)) })
 }
 

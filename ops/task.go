@@ -11,8 +11,6 @@ type task struct {
 	step *Step
 	// secret goes with the task's requests as their password; nil: none.
 	secret []byte
-	// token goes with the step's request: that of the lock, which the agent proves; "": it does not.
-	token string
 
 	mu   sync.Mutex // guards kept, and keeps the sink's calls apart
 	kept []string

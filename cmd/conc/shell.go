@@ -95,6 +95,11 @@ func (s *session) shell(ctx context.Context, command []string) (int, error) {
 		return 0, err
 	}
 	status, err := process.Wait()
+	if err != nil || status.Code != 0 { // whoever breaks the lock ends the shell
+		if lost := ops.LostUnder(ctx, env); lost != nil {
+			return 0, lost
+		}
+	}
 	switch {
 	case err != nil:
 		return 0, err

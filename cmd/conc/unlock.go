@@ -11,7 +11,10 @@ import (
 	"bundlefs/internal/journal"
 )
 
-type unlockOptions struct{ force bool }
+type unlockOptions struct {
+	force bool
+	leave []int // process numbers on the node
+}
 
 func newUnlockCommand(a *app) *cobra.Command {
 	var o unlockOptions
@@ -20,23 +23,30 @@ func newUnlockCommand(a *app) *cobra.Command {
 		Short: "break a lock that is somebody else's, after showing whose it is",
 		Long: `Unlock shows who holds the bundle on the node. With --force it breaks the
 lock: the bundle is renamed on the node, not removed, so nothing that its
-holder delivered is lost, and its mount notices that the lock is gone.`,
+holder delivered is lost, and its mount notices that the lock is gone. Steps and
+shells of the holder that run on the node are ended before, with all that they
+started. What cannot be ended, as what sudo runs for another user, is named with its
+process number, and the bundle stays locked until it has ended or --leave names it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUnlock(cmd.Context(), a, o, args) },
 	}
 	cmd.Flags().BoolVar(&o.force, "force", false, "break it")
+	cmd.Flags().IntSliceVar(&o.leave, "leave", nil, "let the holder's process `PID` on the node run on; can be given several times")
 	return cmd
 }
 
 func runUnlock(ctx context.Context, a *app, o unlockOptions, args []string) error {
+	if len(o.leave) > 0 && !o.force {
+		return usagef("add --force to break the lock", "--leave is for --force")
+	}
 	sel, err := a.nodes(args)
 	if err != nil {
 		return err
 	}
-	return a.each(ctx, sel, func(s *session) error { return s.unlock(ctx, o.force) })
+	return a.each(ctx, sel, func(s *session) error { return s.unlock(ctx, o) })
 }
 
-func (s *session) unlock(ctx context.Context, force bool) error {
+func (s *session) unlock(ctx context.Context, o unlockOptions) error {
 	h, err := s.bundle.Holder(ctx)
 	if err != nil {
 		return err
@@ -50,11 +60,11 @@ func (s *session) unlock(ctx context.Context, force bool) error {
 	if h.Ours {
 		return &hintedError{fmt.Errorf("%s: not unlocked: %w: this workstation holds it", name, bundle.ErrBlocked), "end it with 'conc close " + name + "'"}
 	}
-	if !force {
+	if !o.force {
 		return &hintedError{fmt.Errorf("%s: not unlocked: %w", name, bundle.ErrBlocked),
 			"talk to the holder; 'conc unlock " + name + " --force' breaks the lock"}
 	}
-	aside, err := s.bundle.Break(ctx, h)
+	aside, err := s.bundle.Break(ctx, h, o.leave...)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bundlefs/internal/proc"
+	"bundlefs/internal/testnode"
+	"bundlefs/internal/testterm"
+)
+
+// stubborn is a script whose parts do not end by themselves: one ignores SIGTERM, one has a session
+// of its own, one has lost its parent, its session and its environment on the way, and one is stopped.
+const stubborn = `trap '' TERM
+setsid sh -c 'trap "" TERM HUP; echo $$ >own; while :; do sleep 0.1; done' &
+setsid env -i sh -c 'trap "" TERM; echo $$ >bare; while :; do sleep 0.1; done' &
+(setsid sh -c 'echo $$ >orphan; exec sleep 300' &)
+sh -c 'echo $$ >stopped; kill -STOP $$; sleep 300' &
+echo $$ >first
+while :; do sleep 0.1; done
+`
+
+// stubbornOnes waits for the processes that stubborn has started, and gives them.
+func stubbornOnes(t *testing.T, n *testnode.Node) (found []proc.Process) {
+	t.Helper()
+	for _, name := range []string{"own", "bare", "orphan", "stopped", "first"} {
+		if !await(func() bool {
+			pid, err := strconv.Atoi(strings.TrimSpace(onNode(n, name)))
+			p, ok := proc.Read(pid)
+			if err == nil && ok {
+				found = append(found, p)
+			}
+			return err == nil && ok
+		}) {
+			t.Fatalf("process %q does not run", name)
+		}
+	}
+	return found
+}
+
+// Our step runs, our link hangs, and somebody breaks the lock: nothing of the step lives
+// once he has it, and the step ends as ERROR.
+func TestStepFenced(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"0ms": 0, "50ms": 50 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, link, w := newLinked(t, helloDeploy+"\n[jobs:long]\nslow = remote run sh stubborn\n")
+			link.SetRTT(delay)
+			far := testnode.NewLink(t, n.Addr)
+			far.SetRTT(delay)
+			other := newWorkstation(t, n, n.TargetVia(far), "", helloDeploy)
+			w.must(exitOK, "open", "open", "node1")
+			write(t, filepath.Join(w.home, mountDir, "stubborn"), stubborn)
+			r := w.start("run", "node1", "long")
+			started := stubbornOnes(t, n)
+			link.Pause()
+			other.must(exitOK, "unlocked", "unlock", "node1", "--force")
+			if left := proc.Living(started); len(left) > 0 {
+				t.Errorf("the lock is free, and these run: %v", left)
+			}
+			other.must(exitOK, "open", "open", "node1")
+			link.Resume()
+			if code := r.end(); code != exitError || !strings.Contains(r.said(), "slow: ERROR: lock lost to ") || !strings.Contains(r.said(), "(since 20") {
+				t.Errorf("exit code %d\n%s", code, r.said())
+			}
+			steps, _ := filepath.Glob(filepath.Join(n.Home, ".conc-step-*"))
+			if len(steps) > 0 {
+				t.Errorf("left: %v", steps)
+			}
+			w.must(exitOK, "", "close", "--forget")
+			other.must(exitOK, "closed", "close")
+		})
+	}
+}
+
+// An open shell is ended in the same way.
+func TestShellFenced(t *testing.T) {
+	t.Parallel()
+	n, link, w := newLinked(t, helloDeploy)
+	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	write(t, filepath.Join(w.home, mountDir, "stubborn"), stubborn)
+	keyboard, tty := testterm.Open(t)
+	cmd := w.command(t.Context(), "shell", "node1", "--", "sh", "stubborn")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started := stubbornOnes(t, n)
+	link.Pause()
+	other.must(exitOK, "unlocked", "unlock", "node1", "--force")
+	if left := proc.Living(started); len(left) > 0 {
+		t.Errorf("the lock is free, and these run: %v", left)
+	}
+	other.must(exitOK, "open", "open", "node1")
+	link.Resume()
+	testterm.ReadUntil(t, keyboard, "lock lost to ")
+	go io.Copy(io.Discard, keyboard)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitError {
+		t.Errorf("exit code %d", code)
+	}
+	w.must(exitOK, "", "close", "--forget")
+	other.must(exitOK, "closed", "close")
+}
+
+// What cannot be ended is named, and the bundle stays locked until it is told to let it run on.
+func TestUnlockLeaves(t *testing.T) {
+	if os.Getuid() != 0 { // only root can let somebody use sudo
+		return
+	}
+	t.Parallel()
+	n := testnode.Start(t, testnode.WithSudo("USER ALL=(ALL) NOPASSWD: /usr/bin/python3"))
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:root]\nserve = remote sudo --no-password /usr/bin/python3 serve.py\n")
+	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	w.must(exitOK, "open", "open", "node1")
+	write(t, filepath.Join(w.home, mountDir, "serve.py"), rootChild)
+	r := w.start("run", "node1", "root")
+	var child proc.Process
+	if !await(func() (ok bool) {
+		pid, err := strconv.Atoi(onNode(n, "child"))
+		child, ok = proc.Read(pid)
+		return err == nil && ok
+	}) {
+		t.Fatalf("it does not run:\n%s", r.said())
+	}
+	t.Cleanup(func() { child.Signal(9) })
+	for range 2 { // also when what it descends from is gone
+		refused := other.must(exitBlocked, fmt.Sprintf("could not be ended: pid %d (sleep 4321)", child.PID), "unlock", "node1", "--force")
+		if !strings.Contains(refused.stderr, fmt.Sprintf("conc unlock node1 --force --leave %d", child.PID)) {
+			t.Errorf("no hint in\n%s", refused.stderr)
+		}
+		other.must(exitBlocked, "is held by", "open", "node1")
+	}
+	if code := r.end(); code != exitError {
+		t.Errorf("exit code %d\n%s", code, r.said())
+	}
+	w.must(exitBlocked, "lock lost", "run", "node1", "root")
+	other.must(exitOK, "unlocked", "unlock", "node1", "--force", "--leave", strconv.Itoa(child.PID))
+	other.must(exitOK, "open", "open", "node1")
+	if !child.Alive() {
+		t.Error("it was ended")
+	}
+	w.must(exitOK, "", "close", "--forget")
+	other.must(exitOK, "closed", "close")
+}
+
+// rootChild starts something in a session of its own and waits for it.
+const rootChild = `import os
+if os.fork() == 0:
+    os.setsid()
+    with open("child", "w") as f:
+        f.write(str(os.getpid()))
+    os.execvp("sleep", ["sleep", "4321"])
+os.wait()
+`
