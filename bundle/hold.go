@@ -109,5 +109,7 @@ func (h *hold) release(gone bool) {
 	if gone {
 		os.Remove(h.f.Name())
 	}
+	// Closing is not enough: a process that is just being started by another thread still has the file.
+	unix.Flock(int(h.f.Fd()), unix.LOCK_UN)
 	h.f.Close()
 }

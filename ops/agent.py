@@ -6,7 +6,7 @@ big-endian length and that many bytes of JSON in ASCII.
 
 To the agent, a request, of which one runs at a time:
 
-    {"id": 1, "op": "run", "bundle": "bundle-1.4.2", "timeout": 30, ...}
+    {"id": 1, "op": "run", "bundle": "bundle-hello", "timeout": 30, ...}
     {"op": "cancel", "why": "timeout"}    stops the request that runs; without why: since somebody says so
     {"op": "ping"}        tells that conc is still there
     {"op": "note", "audit": {...}, "status": "OK"}    a step that conc did without the agent

@@ -144,6 +144,7 @@ func (c *checking) all(ctx context.Context) {
 	}
 	c.ok("reach", "%s@%s, logged in after %s; its host key is known", client.User(), client.HostPort(), time.Since(start).Round(time.Millisecond))
 	c.lock(ctx, client)
+	c.others(ctx)
 	steps, err := c.s.steps(deploy.Install)
 	if err != nil {
 		c.add("FAIL", "deploy.ini", hintOf(err), "%v", err)
@@ -166,6 +167,20 @@ func (c *checking) all(ctx context.Context) {
 			level = "FAIL"
 		}
 		c.add(level, "artifacts", l.Hint, "step %s: %s", l.Step, l.Text)
+	}
+}
+
+// others tells of other bundles on the node, and of a name that lets several be there.
+func (c *checking) others(ctx context.Context) {
+	if text := releaseInName(c.s.node); text != "" {
+		c.add("WARN", "lock", "", "%s", text)
+	}
+	list, err := c.s.bundle.Others(ctx)
+	if err != nil {
+		c.add("WARN", "lock", hintOf(err), "%v", err)
+	}
+	for _, o := range list {
+		c.add("WARN", "lock", "if it is of the same product, wait until it is closed", "another bundle of this user is open on the node: %s", o)
 	}
 }
 

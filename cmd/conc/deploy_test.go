@@ -20,7 +20,7 @@ product   = hello
 release   = 1.4.2
 admin     = USER
 op_key    = KEY
-bundle    = bundle-%(release)s
+bundle    = bundle-hello
 venv      = venvs/hello-%(release)s
 python    = /usr/bin/python3
 
@@ -64,7 +64,7 @@ func TestDeploy(t *testing.T) {
 			link.SetRTT(c.rtt)
 			w := newWorkstation(t, n, n.TargetVia(link), product(t), helloDeploy+putJobs)
 			w.wrap = c.wrap
-			mount := filepath.Join(w.home, "bundle-1.4.2", "node1")
+			mount := filepath.Join(w.home, "bundle-hello", "node1")
 
 			w.must(exitBlocked, "conc: hint: open it first: conc open node1", "install", "node1")
 			opened, mounted := "is mounted on "+mount, "mounted"
@@ -155,14 +155,14 @@ func TestNodeUnreachable(t *testing.T) {
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), product(t), helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	save(t, filepath.Join(w.home, "bundle-1.4.2/node1/notes.txt"), "x")
+	save(t, filepath.Join(w.home, "bundle-hello/node1/notes.txt"), "x")
 	w.must(exitOK, "", "install", "--to", "deliver")
 	n.Stop()
 	r := w.must(exitError, "conc: hint: ", "install", "--from", "verify")
 	if !strings.Contains(r.stderr, "--from verify") {
 		t.Errorf("no way to go on:\n%s", r.stderr)
 	}
-	if r := w.must(exitOK, "", "status", "--local"); !strings.Contains(r.stdout, "bundle-1.4.2") {
+	if r := w.must(exitOK, "", "status", "--local"); !strings.Contains(r.stdout, "bundle-hello") {
 		t.Errorf("status:\n%s", r.stdout)
 	}
 	fresh := newWorkstation(t, n, n.Target(), "", helloDeploy)
@@ -178,7 +178,7 @@ func TestHostKeyChanged(t *testing.T) {
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), product(t), helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	save(t, filepath.Join(w.home, "bundle-1.4.2/node1/notes.txt"), "x")
+	save(t, filepath.Join(w.home, "bundle-hello/node1/notes.txt"), "x")
 	w.must(exitOK, "", "install", "--to", "deliver")
 	known, err := os.ReadFile(n.KnownHosts)
 	if err != nil {
@@ -210,7 +210,7 @@ func TestPythonMissing(t *testing.T) {
 	n := testnode.Start(t, testnode.WithoutPython())
 	w := newWorkstation(t, n, n.Target(), product(t), strings.Replace(helloDeploy, "/usr/bin/python3", "python3", 1))
 	w.must(exitOK, "open", "open", "node1")
-	save(t, filepath.Join(w.home, "bundle-1.4.2/node1/notes.txt"), "x")
+	save(t, filepath.Join(w.home, "bundle-hello/node1/notes.txt"), "x")
 	r := w.must(exitBlocked, "python3", "install")
 	if !strings.Contains(r.stderr, "BLOCKED") || !strings.Contains(r.stderr, "conc: hint: ") || !strings.Contains(r.stderr, "--from notes") {
 		t.Errorf("got:\n%s", r.stderr)
@@ -245,7 +245,7 @@ func TestPipFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.must(exitOK, "open", "open", "node1")
-	mount := filepath.Join(w.home, "bundle-1.4.2/node1")
+	mount := filepath.Join(w.home, "bundle-hello/node1")
 	save(t, filepath.Join(mount, "notes.txt"), "x")
 	r := w.must(exitFailed, "FAILED", "install")
 	for _, words := range []string{"pip", "conc: hint: by hand: ", "conc install node1 --from pip"} {
@@ -266,7 +266,7 @@ func TestBusy(t *testing.T) {
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	f, err := os.Create(filepath.Join(w.home, "bundle-1.4.2/node1/in-use"))
+	f, err := os.Create(filepath.Join(w.home, "bundle-hello/node1/in-use"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestBusy(t *testing.T) {
 	f.Close()
 	// From within the mount no node has to be named, nor the deploy.ini.
 	cmd := w.command(t.Context(), "sync")
-	cmd.Dir = filepath.Join(w.home, "bundle-1.4.2/node1")
+	cmd.Dir = filepath.Join(w.home, "bundle-hello/node1")
 	if r := w.finish(cmd); r.code != exitOK {
 		t.Errorf("sync: %d\n%s", r.code, r.stderr)
 	}
@@ -289,7 +289,7 @@ func TestOpenAgainAfterACrash(t *testing.T) {
 	n := testnode.Start(t)
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	mount := filepath.Join(w.home, "bundle-1.4.2/node1")
+	mount := filepath.Join(w.home, "bundle-hello/node1")
 	save(t, filepath.Join(mount, "notes.txt"), "kept")
 	w.must(exitBlocked, "held by this workstation", "open", "node1")
 	for _, again := range []string{"open", "mount"} {

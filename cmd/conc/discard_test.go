@@ -14,7 +14,7 @@ func TestDiscardedNames(t *testing.T) {
 	n := testnode.Start(t, testnode.AsUser())
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	mount, refusing := filepath.Join(w.home, mountDir), filepath.Join(n.Home, "bundle-1.4.2/d")
+	mount, refusing := filepath.Join(w.home, mountDir), filepath.Join(n.Home, "bundle-hello/d")
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -15,11 +15,11 @@ import (
 	"bundlefs/internal/testterm"
 )
 
-const mountDir = "bundle-1.4.2/node1"
+const mountDir = "bundle-hello/node1"
 
 // onNode reads a file of the bundle on the node; "" when it is not there.
 func onNode(n *testnode.Node, name string) string {
-	data, _ := os.ReadFile(filepath.Join(n.Home, "bundle-1.4.2", name))
+	data, _ := os.ReadFile(filepath.Join(n.Home, "bundle-hello", name))
 	return string(data)
 }
 
@@ -95,7 +95,7 @@ func TestCloseSendsFirst(t *testing.T) {
 	write(t, filepath.Join(mount, "notes.txt"), "old")
 	w.must(exitOK, "", "sync")
 	// A second name of the file on the node outlives the bundle.
-	if err := os.Link(filepath.Join(n.Home, "bundle-1.4.2/notes.txt"), filepath.Join(n.Home, "kept")); err != nil {
+	if err := os.Link(filepath.Join(n.Home, "bundle-hello/notes.txt"), filepath.Join(n.Home, "kept")); err != nil {
 		t.Fatal(err)
 	}
 	n.Stop()
@@ -174,7 +174,7 @@ func testRefused(t *testing.T, wrap []string) {
 	w := newWorkstation(t, n, n.Target(), "", helloDeploy+putJobs+"\n[jobs:check]\nlook = remote run true\nsync = local sync\n")
 	w.wrap = wrap
 	w.must(exitOK, "open", "open", "node1")
-	mount, closed := filepath.Join(w.home, mountDir), filepath.Join(n.Home, "bundle-1.4.2/d")
+	mount, closed := filepath.Join(w.home, mountDir), filepath.Join(n.Home, "bundle-hello/d")
 	w.put("d/first", "x")
 	w.must(exitOK, "", "sync")
 	if err := os.Chmod(closed, 0o555); err != nil {
@@ -312,7 +312,7 @@ func TestBundleGone(t *testing.T) {
 	link.Drop()
 	write(t, filepath.Join(mount, "notes.txt"), "late")
 	w.killMount()
-	if err := os.RemoveAll(filepath.Join(n.Home, "bundle-1.4.2")); err != nil {
+	if err := os.RemoveAll(filepath.Join(n.Home, "bundle-hello")); err != nil {
 		t.Fatal(err)
 	}
 	link.Reset()

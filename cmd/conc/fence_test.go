@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const bundleDir = "bundle-1.4.2"
+const bundleDir = "bundle-hello"
 
 // fill writes so many small files into a folder, and calls at after one of them.
 func fill(t *testing.T, dir string, from, most, at int, f func()) map[string]string {

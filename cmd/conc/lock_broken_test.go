@@ -23,7 +23,7 @@ func TestLockBroken(t *testing.T) {
 			other.must(exitOK, "unlocked", "unlock", "node1", "--force")
 			other.must(exitOK, "open", "open", "node1", "-m", "mine now")
 			w.must(exitBlocked, "lock lost", "run", "node1", "check")
-			if _, err := os.Stat(filepath.Join(n.Home, "bundle-1.4.2", "ran")); !os.IsNotExist(err) {
+			if _, err := os.Stat(filepath.Join(n.Home, "bundle-hello", "ran")); !os.IsNotExist(err) {
 				t.Errorf("the step has run: %v", err)
 			}
 			write(t, filepath.Join(w.project, "notes.txt"), "late")

@@ -56,7 +56,7 @@ func TestDeployWithoutMount(t *testing.T) {
 	if l := w.spools(); len(l) > 0 {
 		t.Errorf("spools: %v", l)
 	}
-	if _, err := os.Stat(filepath.Join(w.home, "bundle-1.4.2")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(w.home, "bundle-hello")); !os.IsNotExist(err) {
 		t.Errorf("a folder was made for a mount: %v", err)
 	}
 	w.nothingLeft(n, "venvs")

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"bundlefs/bundle"
+	"bundlefs/internal/deploy"
 	"bundlefs/internal/journal"
 )
 
@@ -39,8 +44,52 @@ func runOpen(ctx context.Context, a *app, o openOptions, args []string) error {
 		if err := s.configure(s.node.MountPoint(), o.message); err != nil {
 			return err
 		}
-		return s.open(ctx, o.message)
+		s.warnOfName()
+		others := s.others(ctx)
+		if err := s.open(ctx, o.message); err != nil {
+			return err
+		}
+		for _, other := range <-others {
+			s.app.ui.warn(s.node.Name, "", "another bundle of this user is open on the node: %s", other)
+		}
+		return nil
 	})
+}
+
+// others looks for other bundles on the node while the own one is opened. Where that fails, opening
+// tells why.
+func (s *session) others(ctx context.Context) <-chan []bundle.Other {
+	found := make(chan []bundle.Other, 1)
+	go func() {
+		list, err := s.bundle.Others(ctx)
+		if err != nil {
+			s.app.ui.logger().Debug("looking for other bundles", "node", s.node.Name, "error", err)
+		}
+		found <- list
+	}()
+	return found
+}
+
+// warnOfName tells of a bundle that is named after its release.
+func (s *session) warnOfName() {
+	if text := releaseInName(s.node); text != "" {
+		s.app.ui.warn(s.node.Name, "", "%s", text)
+	}
+}
+
+// words are the letters and digits between other signs.
+func words(name string) []string {
+	return strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
+}
+
+// releaseInName says why a bundle should not be named after its release; "" if it is not.
+func releaseInName(n *deploy.Node) string {
+	release, _ := n.Attr("release")
+	if release == "" || !strings.Contains(n.Bundle(), release) || len(release) < 3 && !slices.Contains(words(n.Bundle()), release) {
+		return ""
+	}
+	return fmt.Sprintf("%s: bundle %s has the release %s in its name, so it locks the node for that release only: "+
+		"somebody with another release can deploy at the same time; name it after the product", n.Origin("bundle"), n.Bundle(), release)
 }
 
 func (s *session) open(ctx context.Context, message string) error {

@@ -17,7 +17,7 @@ admin     = deploy                 ; user on the node
 sshd.port = 22
 op_key    = ops                    ; ~/.ssh/id_ed25519-ops, id_ecdsa-ops or id_rsa-ops; or a path
 release   = 1.4.2
-bundle    = bundle-%(release)s     ; under the user's home on the node
+bundle    = bundle-hello           ; under the user's home on the node
 venv      = venvs/hello-%(release)s
 python    = python3
 
@@ -95,7 +95,7 @@ func TestExample(t *testing.T) {
 	}
 	n := mustNode(t, f, "node1")
 	got := []any{n.Name, n.Host(), n.User(), n.Port(), n.Jump(), n.UseSSHConfig(), n.Bundle(), n.Venv(), n.Python(), n.MountPoint(), n.Groups()}
-	want := []any{"node1", "192.0.2.11", "deploy", 22, "", true, "bundle-1.4.2", "venvs/hello-1.4.2", "python3", home + "/bundle-1.4.2/node1", []string{"web"}}
+	want := []any{"node1", "192.0.2.11", "deploy", 22, "", true, "bundle-hello", "venvs/hello-1.4.2", "python3", home + "/bundle-hello/node1", []string{"web"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("node1 is\n%v, want\n%v", got, want)
 	}
