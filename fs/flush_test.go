@@ -30,7 +30,7 @@ func TestOpenFlags(t *testing.T) {
 		{DirectIO: true}:  fuse.FOPEN_DIRECT_IO,
 		{NoFlush: true}:   fuse.FOPEN_NOFLUSH,
 	} {
-		g := newGlue(openable{opened: o}, slog.New(slog.DiscardHandler), newCalls())
+		g := newGlue(openable{opened: o}, slog.New(slog.DiscardHandler), newCalls(), nil)
 		var opened fuse.OpenOut
 		if status := g.Open(nil, &fuse.OpenIn{}, &opened); !status.Ok() || opened.OpenFlags != want {
 			t.Errorf("%+v: open has flags %#x, %v, want %#x", o, opened.OpenFlags, status, want)

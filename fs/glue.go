@@ -17,12 +17,16 @@ type glue struct {
 	log                *slog.Logger
 	calls              *calls
 	times              *latencies
+	attrChanged        func(vfs.Ino) // has the kernel forget attributes, within a request
 }
 
 var _ fuse.RawFileSystem = (*glue)(nil)
 
-func newGlue(files vfs.FileSystem, log *slog.Logger, calls *calls) *glue {
-	return &glue{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, calls: calls, times: new(latencies)}
+func newGlue(files vfs.FileSystem, log *slog.Logger, calls *calls, attrChanged func(vfs.Ino)) *glue {
+	return &glue{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), files: files, log: log, calls: calls, times: new(latencies),
+		attrChanged: attrChanged,
+	}
 }
 
 func (g *glue) String() string { return "bundlefs" }

@@ -27,6 +27,9 @@ func (g *glue) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	if err != nil {
 		return g.status(err)
 	}
+	if o.AttrChanged {
+		g.attrChanged(vfs.Ino(in.NodeId))
+	}
 	opened(o, out)
 	return fuse.OK
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -259,6 +260,15 @@ func (l *loop) InvalidateEntry(parent vfs.Ino, name string) {
 func (l *loop) InvalidateInode(ino vfs.Ino) {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(ino)) // fuse_notify_inval_inode_out: all, from 0 on
 	l.notify(-fuse.NOTIFY_INVAL_INODE, append(b, make([]byte, 16)...))
+}
+
+// InvalidateAttr has the kernel forget the attributes of a file, and of what it asked before not believe
+// the answers. It takes no lock for that which somebody holds who waits for an answer, unlike
+// InvalidateInode and InvalidateEntry: so this may be done within a request.
+func (l *loop) InvalidateAttr(ino vfs.Ino) {
+	b := binary.NativeEndian.AppendUint64(nil, uint64(ino)) // fuse_notify_inval_inode_out
+	b = binary.NativeEndian.AppendUint64(b, math.MaxUint64) // an offset of -1: no data
+	l.notify(-fuse.NOTIFY_INVAL_INODE, append(b, make([]byte, 8)...))
 }
 
 // notify tells the kernel what it has not asked for.

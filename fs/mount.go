@@ -120,7 +120,7 @@ func serve(dir string, files vfs.FileSystem, o Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, mountpoint.Unmount(dir, true))
 	}
-	glue := newGlue(files, o.Log, kernel.calls)
+	glue := newGlue(files, o.Log, kernel.calls, kernel.InvalidateAttr)
 	var raw fuse.RawFileSystem = glue
 	if o.AllowRoot && !o.AllowOther {
 		raw = &ownerOnly{RawFileSystem: raw, owner: uint32(os.Geteuid())}

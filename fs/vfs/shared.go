@@ -320,6 +320,7 @@ func (s *Shared) entry(a Attr) Entry { return s.entryOf(a, 0) }
 
 // entryOf is the entry of what the node told so long ago.
 func (s *Shared) entryOf(a Attr, age time.Duration) Entry {
+	s.tree.told(a)
 	return Entry{Attr: a, NameValid: left(s.o.NameTimeout, s.cache.dir, age), AttrValid: left(s.o.AttrTimeout, s.cache.attr, age)}
 }
 

@@ -173,6 +173,7 @@ func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 		return Entry{}, false
 	}
 	found.Attr.Ino, found.Attr.Nlink = n.ino, s.tree.nlink(n)
+	s.tree.told(found.Attr)
 	return found, true
 }
 

@@ -203,7 +203,9 @@ func (s *Shared) opened(f *sharedFile, n *node, st *sftpwire.Stat) Opened {
 		seen, _ := s.tree.changeSeen(n)
 		f.readAs.Store(seen)
 	}
-	return s.addFile(f, a)
+	o := s.addFile(f, a)
+	o.AttrChanged = s.tree.toldAtOpen(n, a, s.o.AttrTimeout)
+	return o
 }
 
 // addFile gives an open file, with the attributes it was opened with, its handle.

@@ -40,6 +40,7 @@ type node struct {
 	open     []*sharedFile    // handles on it
 	file     fileState        // of a file
 	seen     Attr             // attributes when the node last told them
+	told     toldState        // of a file
 	size     int64            // in these, or in a listing since
 	seenAs   uint64           // counts how often size or time were others than before
 	changed  uint64           // tree.clock when its attributes or names were last changed

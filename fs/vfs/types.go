@@ -76,6 +76,9 @@ type Opened struct {
 	Handle Handle
 	// KeepCache says that data the kernel has cached of the file is still good.
 	KeepCache bool
+	// AttrChanged says that the attributes of the file may be others than the kernel was told before.
+	// It has to forget those before it gets this answer: by them it decides where the file ends.
+	AttrChanged bool
 	// DirectIO asks the kernel not to cache this file.
 	DirectIO bool
 	// NoFlush says that there is nothing close(2) would wait for: Flush need not be called.
