@@ -14,7 +14,7 @@ import (
 )
 
 func TestAgentInPython(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "audit_test", "steps_test").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), systemPython, "-B", "-m", "unittest", "agent_test", "audit_test", "steps_test", "untar_test").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

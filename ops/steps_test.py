@@ -1,10 +1,7 @@
 """Tests of the steps' parts of the agent: python3 -m unittest steps_test."""
 import hashlib
-import io
 import os
-import stat
 import sys
-import tarfile
 import unittest
 import zipfile
 
@@ -12,106 +9,6 @@ from agent_test import AgentCase, agent, until  # which makes the modules found
 
 import step_pip
 import step_sudo
-
-
-class Untar(AgentCase):
-    def tar(self, name, *members, mode="w:gz"):
-        with tarfile.open(os.path.join(self.bundle, name), mode) as archive:
-            for path, kind, content in members:
-                info = tarfile.TarInfo(path)
-                info.type, info.mode, info.mtime = kind, 0o6755, 1500000000
-                data = b""
-                if kind == tarfile.REGTYPE:
-                    data = content.encode()
-                    info.size = len(data)
-                else:
-                    info.linkname = content
-                archive.addfile(info, io.BytesIO(data))
-
-    def untar(self, glob):
-        return self.agent.call("untar", bundle="bundle", glob=glob)[1]
-
-    def test_every_kind(self):
-        for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz"), ("c.tgz", "w:gz"), ("d.tar.bz2", "w:bz2"), ("e.tar.xz", "w:xz")):
-            folder = name.split(".")[0]
-            self.tar(name, (folder + "/x/f", tarfile.REGTYPE, "hello"), (folder + "/s", tarfile.SYMTYPE, "x/f"), (folder + "/h", tarfile.LNKTYPE, folder + "/x/f"), mode=mode)
-            with self.subTest(name):
-                end = self.untar(name)
-                self.assertEqual(end["status"], "OK", end)
-                for file in ("x/f", "s", "h"):
-                    with open(os.path.join(self.bundle, folder, file)) as f:
-                        self.assertEqual(f.read(), "hello")
-                info = os.stat(os.path.join(self.bundle, folder, "x/f"))
-                self.assertEqual((stat.S_IMODE(info.st_mode), info.st_mtime), (0o755, 1500000000))
-                self.assertEqual(self.untar(name)["status"], "OK")  # again, over itself
-
-    def test_zip(self):
-        with zipfile.ZipFile(os.path.join(self.bundle, "a.zip"), "w") as archive:
-            archive.writestr("d/", "")
-            archive.writestr("d/f", "hello")
-            link = zipfile.ZipInfo("d/s")
-            link.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(link, "f")
-        self.assertEqual(self.untar("*.zip")["status"], "OK")
-        with open(os.path.join(self.bundle, "d/s")) as f:
-            self.assertEqual(f.read(), "hello")
-
-    def test_members_that_leave_the_bundle(self):
-        F, S, L, D = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
-        cases = {
-            "absolute": [("/tmp/x", F, "")],
-            "dotdot": [("a/../../x", F, "")],
-            "symlink out": [("s", S, "../x")],
-            "symlink absolute": [("s", S, "/etc/passwd")],
-            "symlink back and out": [("a", D, ""), ("a/s", S, "b/../../../x")],
-            "chain": [("d/a/s", S, "../.."), ("d/a/t", S, "s/../..")],
-            "below a symlink": [("s", S, "."), ("s/x", F, "")],
-            "below a file": [("s", F, ""), ("s/x", F, "")],
-            "file over folder": [("s", D, ""), ("s", F, "")],
-            "folder over file": [("s", F, ""), ("s", D, "")],
-            "hard link out": [("h", L, "../x")],
-            "hard link to a symlink": [("s", S, "x"), ("h", L, "s")],
-            "hard link to what is there": [("h", L, "secret")],
-            "device": [("d", tarfile.CHRTYPE, "")],
-            "pipe": [("d", tarfile.FIFOTYPE, "")],
-            "owner record": [(".conc-owner.json", F, "{}")],
-        }
-        for name, members in cases.items():
-            self.tar("bad.tar", ("good", F, "x"), *members)
-            with self.subTest(name):
-                end = self.untar("bad.tar")
-                self.assertEqual(end["status"], "FAILED", end)
-                self.assertIn("refused", end["message"])
-                self.assertEqual(os.listdir(self.bundle), ["bad.tar"])
-                self.assertEqual(sorted(os.listdir(self.home)), ["bundle"])
-
-    def test_symlink_that_is_there(self):
-        os.mkdir(os.path.join(self.home, "out"))
-        os.symlink("../out", os.path.join(self.bundle, "d"))
-        self.tar("a.tar", ("d/x", tarfile.REGTYPE, "x"))
-        self.assertEqual(self.untar("a.tar")["status"], "FAILED")
-        self.assertEqual(os.listdir(os.path.join(self.home, "out")), [])
-        os.unlink(os.path.join(self.bundle, "d"))
-        os.symlink("../out/y", os.path.join(self.bundle, "f"))
-        self.tar("b.tar", ("f", tarfile.REGTYPE, "x"))
-        self.assertEqual(self.untar("b.tar")["status"], "OK")
-        self.assertEqual(os.listdir(os.path.join(self.home, "out")), [])
-
-    def test_broken(self):
-        self.tar("a.tar.gz", ("x", tarfile.REGTYPE, "hello" * 10000))
-        path = os.path.join(self.bundle, "a.tar.gz")
-        with open(path, "rb") as f:
-            data = f.read()
-        for name, content in (("cut", data[:-30]), ("garbage", b"garbage" * 100), ("empty", b"")):
-            with open(path, "wb") as f:
-                f.write(content)
-            with self.subTest(name):
-                end = self.untar("*.gz")
-                self.assertEqual(end["status"], "FAILED", end)
-                self.assertIn("broken", end["hint"])
-
-    def test_no_match(self):
-        self.assertIn("nope-*", self.untar("nope-*")["message"])
 
 
 class Verify(AgentCase):
