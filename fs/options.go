@@ -39,6 +39,9 @@ type Exclusive struct {
 	// CacheMax is how many bytes of local disk what was read or written may take, to be
 	// read again; 0 means 1 GiB, less than 0 none.
 	CacheMax int64
+	// LoginFile is a file of the folder that the user on the node has made, by which idmap "user"
+	// knows that user's numbers; "" takes those of the home folder.
+	LoginFile string
 	// Check proves the lease by files of the folder, which it reads through read;
 	// nil means that nothing is checked. See vfs.ExclusiveOptions.
 	Check func(read func(name string) ([]byte, error)) error

@@ -9,12 +9,16 @@ import (
 
 // view is the part of the options that says how what is on the node is shown.
 func (o Options) view() vfs.ViewOptions {
-	return vfs.ViewOptions{
+	v := vfs.ViewOptions{
 		NoContain: o.ContainSymlinks != nil && !*o.ContainSymlinks, Transform: o.TransformSymlinks, Follow: o.FollowSymlinks,
 		NoHardlink: o.DisableHardlink,
 		IDMap:      o.IDMap, UIDMap: o.UIDMap, GIDMap: o.GIDMap, NoMap: o.NoMap,
 		LocalUID: uint32(os.Getuid()), LocalGID: uint32(os.Getgid()),
 	}
+	if o.Exclusive != nil {
+		v.LoginFile = o.Exclusive.LoginFile
+	}
+	return v
 }
 
 // cache is the part of the options that says what shared mode remembers.

@@ -50,7 +50,11 @@ func (x *Exclusive) Setattr(ctx context.Context, ino Ino, h Handle, set SetAttr)
 	}
 	attr, mask := n.changedAttr(set)
 	if mask&sendOwner != 0 {
-		if _, _, err := x.view.owner(&attr.UID, &attr.GID); err != nil {
+		_, _, err := x.view.owner(&attr.UID, &attr.GID)
+		if err == nil {
+			err = x.view.given(set, n.attr)
+		}
+		if err != nil {
 			return Entry{}, &Error{"setattr", n.name(), err}
 		}
 	}

@@ -50,16 +50,31 @@ func (x *Exclusive) startBy(ctx context.Context, way entered) error {
 		names, err = readDir(ctx, x.link, root, maxEntries)
 		return err
 	})
+	login := func() (*sftpwire.Stat, error) { return nil, nil }
+	if x.o.View.IDMap == "user" {
+		var own *sftpwire.Stat
+		asked := x.meanwhile(func() (err error) {
+			own, err = x.o.View.askLogin(ctx, x.link, root)
+			return err
+		})
+		login = func() (*sftpwire.Stat, error) { err := asked(); return own, err }
+	}
 	rootDir, st, err := findRoot(ctx, x.link, way.root)
 	if errors.Is(err, os.ErrNotExist) {
 		proven()
 		listed()
+		login()
 		return fmt.Errorf("%w: %w", errNoRoot, err)
 	}
 	if err != nil {
 		return err
 	}
-	if x.view, err = newView(ctx, x.link, x.o.View, x.o.UID, x.o.GID, x.o.Umask); err != nil {
+	if x.view, err = newView(x.o.View, x.o.UID, x.o.GID, x.o.Umask, login); errors.Is(err, os.ErrNotExist) {
+		if lost := proven(); lost != nil { // the file that is missing is the owner record
+			return lost
+		}
+	}
+	if err != nil {
 		return err
 	}
 	x.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"syscall"
 
 	"bundlefs/internal/sftpwire"
@@ -61,6 +62,18 @@ func (v *view) usable(a Attr) error {
 	return nil
 }
 
+// given returns EPERM for an owner that the login, who is not the node's root, cannot give to a file:
+// here and at once, since the node would refuse it when it was acknowledged.
+func (v *view) given(set SetAttr, now Attr) error {
+	if !v.ownOnly {
+		return nil
+	}
+	if set.UID != nil && *set.UID != now.UID && *set.UID != v.LocalUID || set.GID != nil && *set.GID != now.GID && *set.GID != v.LocalGID {
+		return syscall.EPERM
+	}
+	return nil
+}
+
 // owner turns an owner of here into the node's; what is nil stays nil.
 func (v *view) owner(uid, gid *uint32) (*uint32, *uint32, error) {
 	for _, x := range []struct {
@@ -79,21 +92,29 @@ func (v *view) owner(uid, gid *uint32) (*uint32, *uint32, error) {
 	return uid, gid, nil
 }
 
-// newView finds out what the options leave open.
-func newView(ctx context.Context, link *transport, o ViewOptions, uid, gid, umask *uint32) (view, error) {
+// askLogin asks for the attributes of what belongs to the login on the node: the file of root that
+// ViewOptions.LoginFile names, or else the home folder, in which a session of SFTP begins.
+func (o *ViewOptions) askLogin(ctx context.Context, link *transport, root string) (*sftpwire.Stat, error) {
+	p := "."
+	if o.LoginFile != "" {
+		p = path.Join(root, o.LoginFile)
+	}
+	return ask(ctx, link, func(s *session) (*sftpwire.Stat, error) { return stated(s.Stat(p)) })
+}
+
+// newView finds out what the options leave open. login is askLogin, or its result.
+func newView(o ViewOptions, uid, gid, umask *uint32, login func() (*sftpwire.Stat, error)) (view, error) {
 	v := view{ViewOptions: o, uid: uid, gid: gid, umask: umask}
 	switch o.IDMap {
 	case "", "none":
 	case "user":
-		// A session of SFTP begins in the home folder, which is the login's.
-		home, err := ask(ctx, link, func(s *session) (*sftpwire.Stat, error) {
-			return stated(s.Stat("."))
-		})
+		own, err := login()
 		if err != nil {
 			return view{}, fmt.Errorf("find the login's number on the node: %w", err)
 		}
-		v.uids = newIDTable(map[uint32]uint32{o.LocalUID: home.UID}, false)
-		v.gids = newIDTable(map[uint32]uint32{o.LocalGID: home.GID}, false)
+		v.uids = newIDTable(map[uint32]uint32{o.LocalUID: own.UID}, false)
+		v.gids = newIDTable(map[uint32]uint32{o.LocalGID: own.GID}, false)
+		v.ownOnly = o.LoginFile != "" && own.UID != 0
 	case "file":
 		strict := o.NoMap != "ignore"
 		v.uids, v.gids = newIDTable(o.UIDMap, strict), newIDTable(o.GIDMap, strict)

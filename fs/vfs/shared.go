@@ -111,7 +111,7 @@ func NewShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 		link.close()
 		return nil, err
 	}
-	shown, err := newView(ctx, link, o.View, o.UID, o.GID, o.Umask)
+	shown, err := newView(o.View, o.UID, o.GID, o.Umask, func() (*sftpwire.Stat, error) { return o.View.askLogin(ctx, link, "") })
 	if err != nil {
 		link.close()
 		return nil, err

@@ -32,6 +32,9 @@ type ViewOptions struct {
 	NoMap string
 	// LocalUID and LocalGID stand, with "user", for the login's on the node.
 	LocalUID, LocalGID uint32
+	// LoginFile is a file of the mounted folder which the login has made, so that the owner of the file
+	// tells its numbers; "" takes those of the home folder.
+	LoginFile string
 }
 
 // view is how attributes of the node are shown here.
@@ -41,6 +44,7 @@ type view struct {
 	umask    *uint32 // taken away from permissions, if not nil
 	uids     idTable
 	gids     idTable
+	ownOnly  bool // the login is known, and not the node's root: it gives files to nobody else
 }
 
 // listed turns attributes of the wire into ours, without inode number and links.

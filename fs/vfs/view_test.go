@@ -226,3 +226,46 @@ func TestOwnersAreMapped(t *testing.T) {
 		})
 	})
 }
+
+// In exclusive mode the login is known by a file that it has made: what the node would refuse it later is
+// refused here at once, unless it is the node's root.
+func TestOwnerOfLogin(t *testing.T) {
+	n := testnode.Start(t)
+	root := fresh(t, n.Home)
+	own := filepath.Join(n.Home, root, "own")
+	write(t, own, "")
+	login := uint32(os.Getuid())
+	if login == 0 { // a file that is another's, then
+		login = 12345
+		if err := os.Chown(own, int(login), int(login)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x, err := vfs.NewExclusive(t.Context(), vfs.ExclusiveOptions{
+		Dial: dial(n.Target()), Root: root, Spool: filepath.Join(t.TempDir(), "spool"),
+		View: vfs.ViewOptions{IDMap: "user", LocalUID: 4242, LocalGID: 4343, LoginFile: "own"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	e := at(t, x, "own")
+	if e.Attr.UID != 4242 || e.Attr.GID != 4343 {
+		t.Errorf("owner %d, %d", e.Attr.UID, e.Attr.GID)
+	}
+	set := func(uid, gid uint32) error {
+		_, err := x.Setattr(t.Context(), e.Attr.Ino, 0, vfs.SetAttr{UID: &uid, GID: &gid})
+		return err
+	}
+	if err := set(4242, 4343); err != nil {
+		t.Error(err)
+	}
+	for _, ids := range [][2]uint32{{4444, 4343}, {4242, 4444}, {0, 0}} {
+		if err := set(ids[0], ids[1]); vfs.Errno(err) != syscall.EPERM {
+			t.Errorf("chown to %v: %v, want EPERM", ids, err)
+		}
+	}
+	if err := x.Sync(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -29,7 +29,10 @@ func mountFS(ctx context.Context, m *mountConfig, prompts *memory, ahead *ahead,
 	if err != nil {
 		return nil, err
 	}
-	o.Exclusive, o.Link = exclusive, ahead.wait(ctx)
+	if o.Exclusive = exclusive; exclusive != nil && o.IDMap == "" {
+		o.IDMap = "user" // the owner record tells who that is on the node; otherwise it would be a guess
+	}
+	o.Link = ahead.wait(ctx)
 	if m.nomount {
 		return fs.Open(ctx, o)
 	}
@@ -78,10 +81,11 @@ func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 		return nil, fail("set XDG_CACHE_HOME or HOME", "find a place for what is not sent yet: %w", err)
 	}
 	return &fs.Exclusive{
-		Spool:    lease.Spool(cache, m.exclusive),
-		SpoolMax: m.spoolMax,
-		CacheMax: m.cacheMax,
-		Name:     func(n int) string { return lease.Name(m.exclusive, n) },
+		Spool:     lease.Spool(cache, m.exclusive),
+		SpoolMax:  m.spoolMax,
+		CacheMax:  m.cacheMax,
+		LoginFile: lease.RecordName,
+		Name:      func(n int) string { return lease.Name(m.exclusive, n) },
 		Check: func(read func(name string) ([]byte, error)) error {
 			err := lease.Check(m.exclusive, read)
 			if errors.Is(err, lease.ErrNotOurs) {

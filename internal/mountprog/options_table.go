@@ -56,7 +56,7 @@ var options = []option{
 	{"uid", "UID", groupOwners, "show all files as this user's", func(m *mountConfig, v string) error { return id(&m.uid, v, "id -u") }, nil},
 	{"gid", "GID", groupOwners, "show all files as this group's", func(m *mountConfig, v string) error { return id(&m.gid, v, "getent group") }, nil},
 	{"umask", "MASK", groupOwners, "take these permission bits from what is shown (octal)", func(m *mountConfig, v string) error { return umask(&m.umask, v) }, nil},
-	{"idmap", "none|user|file", groupOwners, "how to translate the numbers of users and groups: not at all (default); that of the user on the node into that of who mounts; as uidfile and gidfile say", oneOf(func(m *mountConfig) *string { return &m.fs.IDMap }, "none", "user", "file"), nil},
+	{"idmap", "none|user|file", groupOwners, "how to translate the numbers of users and groups: not at all (the default in shared mode); that of the user on the node into that of who mounts (the default in exclusive mode, where the owner record tells who that is); as uidfile and gidfile say", oneOf(func(m *mountConfig) *string { return &m.fs.IDMap }, "none", "user", "file"), nil},
 	{"uidfile", "FILE", groupOwners, "with idmap=file: lines of NAME:UID, a user here and its number on the node", func(m *mountConfig, v string) error { return path(&m.uidFile, v) }, nil},
 	{"gidfile", "FILE", groupOwners, "with idmap=file: lines of NAME:GID, a group here and its number on the node", func(m *mountConfig, v string) error { return path(&m.gidFile, v) }, nil},
 	{"nomap", "ignore|error", groupOwners, "with idmap=file, what becomes of a number that is not in the files: it stays as it is, or the request fails (default)", oneOf(func(m *mountConfig) *string { return &m.fs.NoMap }, "ignore", "error"), nil},
