@@ -15,7 +15,7 @@ const (
 	stepVariable = "_CONC_STEP"
 )
 
-// endSteps is for scripts that break a lock, after scriptHead. It defines
+// endSteps is for scripts that break or give up a lock, after scriptHead. It defines
 //
 //	end_steps LEASE LEAVE    ends what runs under the lock, with all that it started: first as the
 //	                         agent does it, then by SIGHUP (for shells) and SIGTERM, then by SIGKILL.
@@ -167,10 +167,11 @@ func survivors(body []byte) []Survivor {
 	return list
 }
 
-// SurvivorsError says that a lock is not broken yet: its holder can do nothing more, but what it has
+// SurvivorsError says that a lock is not free yet: its holder can do nothing more, but what it has
 // started on the node still runs.
 type SurvivorsError struct {
 	Node, Dir string
+	Closing   bool // the holder is closing it; else somebody breaks it
 	Processes []Survivor
 }
 
@@ -179,7 +180,11 @@ func (e *SurvivorsError) Error() string {
 	for i, p := range e.Processes {
 		names[i] = p.String()
 	}
-	return "unlock " + e.Dir + " on " + e.Node + ": the former holder's processes could not be ended: " + strings.Join(names, ", ")
+	op, whose := "unlock ", "the former holder's"
+	if e.Closing {
+		op, whose = "remove bundle ", "its"
+	}
+	return op + e.Dir + " on " + e.Node + ": " + whose + " processes could not be ended: " + strings.Join(names, ", ")
 }
 
 // Is makes errors.Is(err, ErrBlocked) true.
@@ -190,6 +195,10 @@ func (e *SurvivorsError) Hint() string {
 	line := "conc unlock " + e.Node + " --force"
 	for _, p := range e.Processes {
 		line += " --leave " + strconv.Itoa(p.PID)
+	}
+	if e.Closing {
+		return "end them on the node, as their user or root, and close again; or wait until they have ended\n" +
+			"if they may run beside the next holder's steps: 'conc close " + e.Node + " --forget', then '" + line + "'"
 	}
 	return "end them on the node, as their user or root, and unlock again; or wait until they have ended\n" +
 		"if they may run beside the next holder's steps: '" + line + "'"

@@ -11,15 +11,16 @@ import (
 )
 
 // removeScript removes a bundle on the node. Its arguments are the bundle, the hidden name next to
-// it, the name of an unfinished record, what its lease names begin with, and the folders above that
-// we made, innermost first; the
+// it, the name of an unfinished record, what its lease names begin with, the lease, and the folders
+// above that we made, innermost first; the
 // token comes on standard input, so that no list of processes shows it. It answers "removed",
-// "gone", or as held who holds it if that is not us.
+// "gone", or as held who holds it if that is not us. A step or shell of ours may still run, if its
+// link was lost or conc was killed: it is ended first, or "left" tells what end_steps found.
 //
 // The order makes it safe at any interruption and against anybody who breaks
 // the lock at the same moment: see the package's documentation.
-const removeScript = `
-dir=$1 doomed=$2 temp=$3 names=$4; shift 4
+const removeScript = endSteps + `
+dir=$1 doomed=$2 temp=$3 names=$4 lock=$5; shift 5
 IFS= read -r token && [ -n "$token" ] || fail input
 if [ -L "$dir" ]; then fail folder; fi
 state=gone
@@ -29,6 +30,7 @@ if [ -e "$dir" ]; then
 	if recorded "$dir/` + RecordName + `"; then
 		if [ -e "$doomed" ] || [ -L "$doomed" ]; then fail occupied; fi # mv would move into it
 		unname "$names"
+		if ! end_steps "$lock" ""; then say left; echo "$left"; finish; fi
 		mv -- "$dir" "$doomed" || fail rename
 		if recorded "$doomed/` + RecordName + `"; then
 			state=removed
@@ -154,7 +156,7 @@ func (b *Bundle) remove(ctx context.Context, client *remote.Client, early *remov
 
 // removeArgs are the arguments of the script.
 func (st *State) removeArgs() ([]string, error) {
-	args := []string{"./" + st.Dir, "./" + doomedName(st.Dir, st.Record.Token), st.Record.unfinishedName(), "./" + lease.NamePrefix(st.Record.Token)}
+	args := []string{"./" + st.Dir, "./" + doomedName(st.Dir, st.Record.Token), st.Record.unfinishedName(), "./" + lease.NamePrefix(st.Record.Token), lease.Hash(st.Record.Token)}
 	for i := len(st.Parents) - 1; i >= 0; i-- {
 		args = append(args, "./"+st.Parents[i])
 	}
@@ -187,6 +189,8 @@ func runRemoval(ctx context.Context, client *remote.Client, early *removal, st *
 		return nil, failed(err)
 	case a.words[0] == "removed":
 		return nil, nil
+	case a.words[0] == "left":
+		return nil, &SurvivorsError{Node: st.Node, Dir: st.Dir, Closing: true, Processes: survivors(a.body)}
 	case a.words[0] == "failed":
 		return nil, withHint(failed(a.failure(removeFailures)), fmt.Sprintf("mend the cause on the node, then 'conc close %s' goes on", st.Node))
 	}

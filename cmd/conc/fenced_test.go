@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,29 @@ func TestStepFenced(t *testing.T) {
 			other.must(exitOK, "closed", "close")
 		})
 	}
+}
+
+// Conc was killed under a step, whose agent does not notice it: closing ends the step.
+func TestCloseEndsSteps(t *testing.T) {
+	t.Parallel()
+	n := testnode.Start(t)
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:long]\nslow = remote run sh stubborn\n")
+	w.must(exitOK, "open", "open", "node1")
+	write(t, filepath.Join(w.home, mountDir, "stubborn"), stubborn)
+	r := w.start("run", "node1", "long")
+	started := stubbornOnes(t, n)
+	agent, ok := proc.Read(started[len(started)-1].Parent)
+	if !ok {
+		t.Fatal("no agent")
+	}
+	agent.Signal(syscall.SIGSTOP)
+	r.Process.Kill()
+	r.end()
+	w.must(exitOK, "closed", "close")
+	if left := proc.Living(append(started, agent)); len(left) > 0 {
+		t.Errorf("the lock is free, and these run: %v", left)
+	}
+	w.nothingLeft(n)
 }
 
 // An open shell is ended in the same way.
