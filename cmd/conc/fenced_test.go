@@ -103,35 +103,85 @@ func TestCloseEndsSteps(t *testing.T) {
 	w.nothingLeft(n)
 }
 
-// An open shell is ended in the same way.
+// An open shell is ended in the same way, also one that ignores SIGTERM as interactive shells do.
 func TestShellFenced(t *testing.T) {
+	for name, c := range map[string]struct {
+		delay time.Duration
+		args  []string
+		typed string
+	}{
+		"command, 0ms":      {0, []string{"--", "sh", "stubborn"}, ""},
+		"command, 50ms":     {50 * time.Millisecond, []string{"--", "sh", "stubborn"}, ""},
+		"interactive, 50ms": {50 * time.Millisecond, nil, "sh stubborn\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, link, w := newLinked(t, helloDeploy)
+			link.SetRTT(c.delay)
+			other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+			w.must(exitOK, "open", "open", "node1")
+			write(t, filepath.Join(w.home, mountDir, "stubborn"), stubborn)
+			keyboard, tty := testterm.Open(t)
+			cmd := w.command(t.Context(), append([]string{"shell", "node1"}, c.args...)...)
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := keyboard.WriteString(c.typed); err != nil {
+				t.Fatal(err)
+			}
+			started := stubbornOnes(t, n)
+			link.Pause()
+			other.must(exitOK, "unlocked", "unlock", "node1", "--force")
+			if left := proc.Living(started); len(left) > 0 {
+				t.Errorf("the lock is free, and these run: %v", left)
+			}
+			other.must(exitOK, "open", "open", "node1")
+			link.Resume()
+			testterm.ReadUntil(t, keyboard, "lock lost to ")
+			go io.Copy(io.Discard, keyboard)
+			cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != exitError {
+				t.Errorf("exit code %d", code)
+			}
+			w.must(exitOK, "", "close", "--forget")
+			other.must(exitOK, "closed", "close")
+		})
+	}
+}
+
+// A shell has its terminal, its exit code and its signals, and leaves nothing on the node.
+func TestShellUnderTheLock(t *testing.T) {
 	t.Parallel()
-	n, link, w := newLinked(t, helloDeploy)
-	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	n := testnode.Start(t)
+	w := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	w.must(exitOK, "open", "open", "node1")
-	write(t, filepath.Join(w.home, mountDir, "stubborn"), stubborn)
+	for line, code := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -TERM $$": 143, "test -f .conc-owner.json": 0, "test -t 0": 1} {
+		if r := w.conc("shell", "node1", "--", "sh", "-c", line); r.code != code {
+			t.Errorf("%s: exit code %d, want %d\n%s", line, r.code, code, r.stderr)
+		}
+	}
 	keyboard, tty := testterm.Open(t)
-	cmd := w.command(t.Context(), "shell", "node1", "--", "sh", "stubborn")
+	cmd := w.command(t.Context(), "shell", "node1", "--", "sh", "-c", `echo at $(stty size); trap 'echo interrupted; exit 5' INT; echo begun; while :; do sleep 0.1; done`)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	started := stubbornOnes(t, n)
-	link.Pause()
-	other.must(exitOK, "unlocked", "unlock", "node1", "--force")
-	if left := proc.Living(started); len(left) > 0 {
-		t.Errorf("the lock is free, and these run: %v", left)
+	testterm.ReadUntil(t, keyboard, "at 24 80", "begun")
+	if _, err := keyboard.WriteString("\x03"); err != nil {
+		t.Fatal(err)
 	}
-	other.must(exitOK, "open", "open", "node1")
-	link.Resume()
-	testterm.ReadUntil(t, keyboard, "lock lost to ")
+	testterm.ReadUntil(t, keyboard, "interrupted")
 	go io.Copy(io.Discard, keyboard)
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitError {
+	if code := cmd.ProcessState.ExitCode(); code != 5 {
 		t.Errorf("exit code %d", code)
 	}
-	w.must(exitOK, "", "close", "--forget")
-	other.must(exitOK, "closed", "close")
+	if names, _ := filepath.Glob(filepath.Join(n.Home, ".conc-step-*")); len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+	w.must(exitOK, "closed", "close")
+	w.nothingLeft(n)
 }
 
 // What cannot be ended is named, and the bundle stays locked until it is told to let it run on.
