@@ -49,6 +49,9 @@ func (t *transport) await(ctx context.Context, done <-chan struct{}, silence fun
 	var limit <-chan time.Time
 	var timer *time.Timer
 	if t.timeout > 0 {
+		if silence() >= t.timeout && t.givenUp() {
+			return errNoAnswer
+		}
 		timer = time.NewTimer(t.timeout)
 		defer timer.Stop()
 		limit = timer.C
@@ -63,7 +66,8 @@ func (t *transport) await(ctx context.Context, done <-chan struct{}, silence fun
 			if left := t.timeout - silence(); left > 0 {
 				timer.Reset(left)
 			} else {
-				return fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded)
+				t.giveUp()
+				return errNoAnswer
 			}
 		case <-interrupted:
 			interrupted = nil
@@ -75,6 +79,9 @@ func (t *transport) await(ctx context.Context, done <-chan struct{}, silence fun
 		}
 	}
 }
+
+// errNoAnswer is the error of a request that the node has not answered for the timeout.
+var errNoAnswer = fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded)
 
 // silence is how long the node has given no sign of life: on the connection there
 // is, or since there is none.
@@ -115,6 +122,7 @@ func ask[T any](ctx context.Context, t *transport, request func(s *session) (T, 
 			return v, err
 		}
 		if t.timeout > 0 && time.Since(start) > t.timeout {
+			t.giveUp()
 			return v, fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 		}
 	}
@@ -143,6 +151,10 @@ func answered[T any](ctx context.Context, t *transport, s *session, wait func(co
 	if t.timeout == 0 {
 		return wait(ctx)
 	}
+	if s.silence() >= t.timeout && t.givenUp() {
+		var none T
+		return none, errNoAnswer
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var mu sync.Mutex // guards timer and over
@@ -158,7 +170,8 @@ func answered[T any](ctx context.Context, t *transport, s *session, wait func(co
 			timer.Reset(left)
 			return
 		}
-		end(fmt.Errorf("%w: no answer from the node", context.DeadlineExceeded))
+		t.giveUp()
+		end(errNoAnswer)
 	})
 	mu.Unlock()
 	v, err := wait(ctx)

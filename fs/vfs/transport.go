@@ -50,6 +50,14 @@ const (
 	backoffMost    = 30 * time.Second
 	backoffAwaited = 2 * time.Second
 
+	// servedTime is how long a connection has to serve until the next loss is one by itself: one that
+	// ends sooner is part of the same outage, and the next try waits for longer.
+	servedTime = 2 * time.Second
+
+	// againTime is how soon after a request was given up another one belongs to the same wait: the
+	// kernel asks for what is to be read page by page, and a program tries one file after the other.
+	againTime = time.Second
+
 	// basePacket is the data per request every server must take; a server that
 	// announces more gets up to maxData.
 	basePacket = 32 << 10
@@ -86,7 +94,9 @@ type transport struct {
 	current *connection   // nil while there is none
 	changed chan struct{} // closed and renewed when current or lastErr changes
 	lastErr error         // why there is none
-	lostAt  time.Time     // since when
+	lostAt  time.Time     // since when; of the outage before, while one has served for less than servedTime
+	upAt    time.Time     // since when there is the current one
+	gaveUp  time.Time     // when a request was given up the last time
 	waiting int           // who cannot go on without one
 	wanted  chan struct{} // is sent to when somebody waits, with room for one
 	hangs   int           // how often one after the other a server hung
@@ -152,6 +162,8 @@ func (t *transport) open(ctx context.Context) (*connection, error) {
 
 // keep waits for the loss of each connection and makes the next.
 func (t *transport) keep() {
+	pause := time.Duration(0) // before the next try
+	began := time.Now()
 	for {
 		t.mu.Lock()
 		c := t.current
@@ -166,19 +178,27 @@ func (t *transport) keep() {
 		err := c.why()
 		t.set(nil, err)
 		c.close()
-		t.log.Warn("connecting again", "error", err)
-		if c = t.reopen(); c == nil {
+		if time.Since(began) >= servedTime {
+			pause = 0
+		}
+		t.log.Warn("connecting again", "error", err, "in", pause)
+		if c, pause = t.reopen(pause); c == nil {
 			return
 		}
+		began = time.Now()
 		t.set(c, nil)
 		t.log.Info("connected again")
 	}
 }
 
-// reopen dials until it succeeds, or returns nil after Close.
-func (t *transport) reopen() *connection {
-	pause := backoffFirst
+// reopen dials until it succeeds, or returns nil after Close. It rests before the first try, and
+// returns for how long to rest before the next one, should what it has made not serve.
+func (t *transport) reopen(pause time.Duration) (*connection, time.Duration) {
 	for {
+		if pause > 0 && !t.rest(pause) {
+			return nil, 0
+		}
+		pause = min(max(2*pause, backoffFirst), backoffMost)
 		c, err := t.open(t.ctx)
 		if err == nil && t.check != nil {
 			if err = t.check(t.ctx, c); err != nil {
@@ -186,17 +206,13 @@ func (t *transport) reopen() *connection {
 			}
 		}
 		if err == nil {
-			return c
+			return c, pause
 		}
 		if t.ctx.Err() != nil {
-			return nil
+			return nil, 0
 		}
 		t.set(nil, err)
 		t.log.Warn("cannot connect to the node", "error", err, "again_in", pause)
-		if !t.rest(pause) {
-			return nil
-		}
-		pause = min(2*pause, backoffMost)
 	}
 }
 
@@ -213,7 +229,7 @@ func (t *transport) rest(pause time.Duration) bool {
 	for {
 		t.mu.Lock()
 		left := long
-		if t.waiting > 0 {
+		if t.waiting > 0 || time.Since(t.gaveUp) < backoffAwaited+againTime {
 			left = short
 		}
 		t.mu.Unlock()
@@ -249,11 +265,12 @@ func (t *transport) want() (done func()) {
 func (t *transport) set(c *connection, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	switch {
 	case c != nil:
-		t.lostAt = time.Time{}
-	case t.lostAt.IsZero():
-		t.lostAt = time.Now()
+		t.upAt = now
+	case t.current != nil && (t.lostAt.IsZero() || now.Sub(t.upAt) >= servedTime):
+		t.lostAt = now
 	}
 	t.current, t.lastErr = c, err
 	close(t.changed)
@@ -268,7 +285,7 @@ func (t *transport) overdue(since time.Time) error {
 	if t.lostAt.After(since) {
 		since = t.lostAt
 	}
-	if t.lostAt.IsZero() || t.timeout == 0 || time.Since(since) < t.timeout {
+	if t.current != nil || t.timeout == 0 || time.Since(since) < t.timeout {
 		return nil
 	}
 	return noConnection(t.lastErr)
@@ -277,8 +294,10 @@ func (t *transport) overdue(since time.Time) error {
 // noConnection is the error of a request that has waited for a connection in
 // vain. The cause is for people only: its errno is not that of the request.
 func noConnection(cause error) error {
-	return fmt.Errorf("%w: no connection to the node: %v", context.DeadlineExceeded, cause)
+	return fmt.Errorf("%w: %w: %v", context.DeadlineExceeded, errNoConnection, cause)
 }
+
+var errNoConnection = errors.New("no connection to the node")
 
 // state returns the connection if there is one, what is closed when that changes,
 // and why there is none.
@@ -294,15 +313,43 @@ func (t *transport) getForever(ctx context.Context) (*connection, error) {
 	return t.connected(ctx, nil)
 }
 
-// get waits for a connection, at most for the timeout.
+// get waits for a connection, at most for the timeout, which counts from the loss of the link for who
+// comes during an outage, and not anew for who tries again.
 func (t *transport) get(ctx context.Context) (*connection, error) {
-	if c, _, _ := t.state(); c != nil && !c.isLost() {
+	c, _, cause := t.state()
+	if c != nil && !c.isLost() {
 		return c, nil
 	}
 	defer t.want()()
+	if t.givenUp() {
+		return nil, noConnection(cause)
+	}
 	limit, stop := t.timer()
 	defer stop()
-	return t.connected(ctx, limit)
+	c, err := t.connected(ctx, limit)
+	if errors.Is(err, errNoConnection) {
+		t.giveUp()
+	}
+	return c, err
+}
+
+// giveUp notes that a request has waited for the node in vain.
+func (t *transport) giveUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gaveUp = time.Now()
+}
+
+// givenUp tells whether a request of now belongs to a wait that was given up: then it ends at once,
+// and so does what follows it.
+func (t *transport) givenUp() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timeout == 0 || time.Since(t.gaveUp) > againTime {
+		return false
+	}
+	t.gaveUp = time.Now()
+	return true
 }
 
 // connected waits for a connection until limit.
@@ -329,8 +376,19 @@ func (t *transport) timer() (<-chan time.Time, func()) {
 	if t.timeout == 0 {
 		return nil, func() {}
 	}
-	timer := time.NewTimer(t.timeout)
+	timer := time.NewTimer(t.left())
 	return timer.C, func() { timer.Stop() }
+}
+
+// left is how long a request that comes now may wait for a connection: up to the timeout after the
+// link was lost, and after that for the timeout again, since it is the first one for a while.
+func (t *transport) left() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if away := time.Since(t.lostAt); !t.lostAt.IsZero() && away < t.timeout {
+		return t.timeout - away
+	}
+	return t.timeout
 }
 
 func (t *transport) close() {
