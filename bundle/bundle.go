@@ -38,11 +38,11 @@ type Config struct {
 	// again under the name "bundlefs".
 	BundlefsCommand []string
 
-	CacheDir string          // under which bundlefs keeps what is not sent yet; "": as os.UserCacheDir has it
-	Progress func(Progress)  // is told how far the barrier of an unmount has come; may be nil
-	StateDir string          // "": $XDG_STATE_HOME/conc, by default ~/.local/state/conc
-	Log      *slog.Logger    // nil: nothing is logged
-	Prompt   remote.Prompter // for connections made here; nil: nothing is asked
+	SpoolsDir string          // under which bundlefs keeps what is not sent yet; "": $XDG_STATE_HOME, by default ~/.local/state
+	Progress  func(Progress)  // is told how far the barrier of an unmount has come; may be nil
+	StateDir  string          // "": $XDG_STATE_HOME/conc, by default ~/.local/state/conc
+	Log       *slog.Logger    // nil: nothing is logged
+	Prompt    remote.Prompter // for connections made here; nil: nothing is asked
 }
 
 // Bundle is a handle on one bundle. Its methods may be called from several

@@ -94,14 +94,14 @@ func (b *Bundle) lockable(ctx context.Context) error {
 			fmt.Sprintf("finish it with 'conc close %s'", st.Node))
 	case ok && st.Phase == PhaseOpen && b.Mounted(ctx):
 		return &BlockedError{Node: st.Node, Dir: st.Dir, Record: &st.Record, Since: st.Record.Time, Ours: true}
-	case ok && st.Phase == PhaseOpen && st.Cache != "":
-		return usableCache(st.Cache, st.Node, true)
+	case ok && st.Phase == PhaseOpen && st.Spools != "":
+		return usableSpools(st.Spools, st.Node, true)
 	}
-	cache, err := b.cfg.cacheDir()
+	spools, err := b.cfg.spoolsDir()
 	if err != nil {
 		return err
 	}
-	return usableCache(cache, b.cfg.Node, false)
+	return usableSpools(spools, b.cfg.Node, false)
 }
 
 // lock is the part of opening that happens on the node.
@@ -135,13 +135,13 @@ func (b *Bundle) lock(ctx context.Context, client *remote.Client) error {
 
 // newState is that of a bundle that is about to be locked.
 func (b *Bundle) newState() (*State, error) {
-	cache, err := b.cfg.cacheDir()
+	spools, err := b.cfg.spoolsDir()
 	if err != nil {
 		return nil, err
 	}
 	return &State{
 		Phase: PhaseLocking, Node: b.cfg.Node, Target: b.cfg.Target.String(), Dir: b.cfg.Dir,
-		Reach: b.cfg.Target, MountPoint: b.cfg.MountPoint, Cache: cache, Deploy: b.cfg.Deploy, Record: *newRecord(&b.cfg),
+		Reach: b.cfg.Target, MountPoint: b.cfg.MountPoint, Spools: spools, Deploy: b.cfg.Deploy, Record: *newRecord(&b.cfg),
 	}, nil
 }
 

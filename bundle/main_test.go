@@ -26,7 +26,7 @@ func config(t *testing.T, n *testnode.Node, dir string) Config {
 	t.Helper()
 	return Config{
 		Target: n.Target(), Node: "n1", Dir: dir, MountPoint: None,
-		Deploy: "/home/me/deploy.ini", StateDir: filepath.Join(t.TempDir(), "state"), CacheDir: filepath.Join(t.TempDir(), "cache"),
+		Deploy: "/home/me/deploy.ini", StateDir: filepath.Join(t.TempDir(), "state"), SpoolsDir: filepath.Join(t.TempDir(), "cache"),
 	}
 }
 

@@ -68,8 +68,8 @@ func (b *Bundle) mount(ctx context.Context, early *program) error {
 			return err
 		}
 	}
-	if st.Cache != "" {
-		if err := usableCache(st.Cache, st.Node, true); err != nil {
+	if st.Spools != "" {
+		if err := usableSpools(st.Spools, st.Node, true); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bundlefs/internal/control"
+	"bundlefs/internal/lease"
 )
 
 // program is a mount program that was started. It mounts when it gets the token of the lock, by
@@ -82,8 +83,8 @@ func (b *Bundle) command(ctx context.Context, st *State) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, name)
 	cmd.Args = append(slices.Clone(args), BundlefsArgs(b.cfg.Target, b.cfg.Dir, b.place(st), st.mountOptions()...)...)
-	if st.Cache != "" { // where its spool is, whatever the environment says today
-		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+st.Cache)
+	if st.Spools != "" { // where its spool is, whatever the environment says today
+		cmd.Env = append(os.Environ(), lease.SpoolsVariable+"="+st.Spools)
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endTime

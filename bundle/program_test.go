@@ -122,17 +122,17 @@ func TestBlockedLeavesNoMountProgram(t *testing.T) {
 }
 
 // A cache that cannot be used is found before anything is locked.
-func TestUnusableCache(t *testing.T) {
+func TestUnusableSpools(t *testing.T) {
 	n := testnode.Start(t)
 	cfg := config(t, n, "b")
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg.CacheDir = filepath.Join(file, "cache")
+	cfg.SpoolsDir = filepath.Join(file, "cache")
 	_, err := Open(t.Context(), cfg)
 	var h interface{ Hint() string }
-	if !errors.Is(err, syscall.ENOTDIR) || !errors.As(err, &h) || !strings.Contains(h.Hint(), "XDG_CACHE_HOME") {
+	if !errors.Is(err, syscall.ENOTDIR) || !errors.As(err, &h) || !strings.Contains(h.Hint(), "XDG_STATE_HOME") {
 		t.Errorf("open: %v", err)
 	}
 	empty(t, n.Home)
@@ -140,7 +140,7 @@ func TestUnusableCache(t *testing.T) {
 	// It became unusable when the bundle was open already: nothing can be only there.
 	cfg = config(t, n, "b")
 	b := mustLock(t, cfg)
-	if err := os.WriteFile(cfg.CacheDir, nil, 0o600); err != nil {
+	if err := os.WriteFile(cfg.SpoolsDir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Mount(t.Context()); !errors.Is(err, syscall.ENOTDIR) {
@@ -161,12 +161,12 @@ func TestCacheOfAnotherUser(t *testing.T) {
 		if os.Getuid() == 0 {
 			notRoot() // this thread only, which ends with the goroutine
 		}
-		result <- usableCache(closed, "n1", true)
+		result <- usableSpools(closed, "n1", true)
 	}()
 	if err := <-result; !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), "no place for what is not sent yet") {
 		t.Errorf("got %v", err)
 	}
-	st := &State{Cache: closed, Record: Record{Token: newToken()}}
+	st := &State{Spools: closed, Record: Record{Token: newToken()}}
 	if at := st.spool(); at != "" {
 		t.Errorf("a spool %s", at)
 	}
@@ -177,8 +177,8 @@ func TestTakenBackBesideASpool(t *testing.T) {
 	n := testnode.Start(t)
 	cfg := config(t, n, "x/b")
 	var spool string
-	cfg.BundlefsCommand = []string{"/bin/sh", "-c", `read -r token; d=$XDG_CACHE_HOME/bundlefs/spool-$(printf %s "$token" | sha256sum | cut -c1-32)
-		mkdir -p "$d/x" && echo "$d" >"$XDG_CACHE_HOME/where" && if [ "$(id -u)" = 0 ]; then mount --bind "$d" "$d"; else chmod 0 "$d"; fi
+	cfg.BundlefsCommand = []string{"/bin/sh", "-c", `read -r token; d=$BUNDLEFS_SPOOLS/bundlefs/spool-$(printf %s "$token" | sha256sum | cut -c1-32)
+		mkdir -p "$d/x" && echo "$d" >"$BUNDLEFS_SPOOLS/where" && if [ "$(id -u)" = 0 ]; then mount --bind "$d" "$d"; else chmod 0 "$d"; fi
 		echo "bundlefs: it does not work" >&2; exit 1`}
 	b := mustNew(t, cfg)
 	defer func() {
@@ -188,12 +188,12 @@ func TestTakenBackBesideASpool(t *testing.T) {
 		}
 	}()
 	err := b.Open(t.Context())
-	text, _ := os.ReadFile(filepath.Join(cfg.CacheDir, "where"))
+	text, _ := os.ReadFile(filepath.Join(cfg.SpoolsDir, "where"))
 	spool = strings.TrimSpace(string(text))
 	if err == nil || !strings.Contains(err.Error(), "it does not work") {
 		t.Errorf("open: %v", err)
 	}
-	if spool == "" || !strings.HasPrefix(spool, filepath.Dir(lease.Spool(cfg.CacheDir, ""))) {
+	if spool == "" || !strings.HasPrefix(spool, filepath.Dir(lease.Spool(cfg.SpoolsDir, ""))) {
 		t.Errorf("spool %q", spool)
 	}
 	if _, serr := os.Lstat(spool); serr == nil && !strings.Contains(err.Error(), spool) {

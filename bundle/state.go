@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strings"
 
+	"bundlefs/internal/lease"
 	"bundlefs/internal/remote"
 )
 
@@ -36,7 +37,7 @@ type State struct {
 	Reach      remote.Target `json:"reach"`
 	Dir        string        `json:"dir"`
 	MountPoint string        `json:"mount"`           // absolute, or None
-	Cache      string        `json:"cache,omitempty"` // the folder under which the mount keeps its spool
+	Spools     string        `json:"cache,omitempty"` // the folder under which the mount keeps its spool
 	Deploy     string        `json:"deploy"`
 	Record     Record        `json:"record"`
 	Parents    []string      `json:"parents,omitempty"` // folders above Dir that we made on the node, outermost first
@@ -66,14 +67,11 @@ type store struct{ dir string }
 
 // DefaultStateDir is $XDG_STATE_HOME/conc, or ~/.local/state/conc.
 func DefaultStateDir() (string, error) {
-	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) { // the XDG rule: a relative one is ignored
-		return filepath.Join(d, "conc"), nil
-	}
-	home, err := os.UserHomeDir()
+	dir, err := lease.StateHome()
 	if err != nil {
 		return "", fmt.Errorf("state folder: %w", err)
 	}
-	return filepath.Join(home, ".local", "state", "conc"), nil
+	return filepath.Join(dir, "conc"), nil
 }
 
 func openStore(dir string) (*store, error) {

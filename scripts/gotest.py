@@ -56,6 +56,7 @@ def state_folders():
     env = os.environ.get
     return [
         os.path.join(env("XDG_STATE_HOME") or os.path.join(home, ".local/state"), "conc"),
+        os.path.join(env("XDG_STATE_HOME") or os.path.join(home, ".local/state"), "bundlefs"),
         os.path.join(env("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "bundlefs"),
         os.path.join(env("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "conc"),
         os.path.join(env("XDG_RUNTIME_DIR") or "/nonexistent", "bundlefs"),

@@ -33,7 +33,7 @@ func write(t *testing.T, file, text string) {
 
 // spools are the folders with what is not sent.
 func (w *workstation) spools() []string {
-	list, _ := filepath.Glob(filepath.Join(w.home, "cache/bundlefs/spool-*"))
+	list, _ := filepath.Glob(filepath.Join(w.home, "state/bundlefs/spool-*"))
 	return list
 }
 

@@ -16,13 +16,13 @@ import (
 
 // app is what all commands share.
 type app struct {
-	ui       *ui
-	stdin    io.Reader
-	prompt   remote.Prompter
-	stateDir string // with the states of bundles and the journal
-	cacheDir string // with what mounts have not sent yet; "" for the user's
-	journal  *journal.Journal
-	atOnce   *leaving // what a second Ctrl-C must do; may be nil
+	ui        *ui
+	stdin     io.Reader
+	prompt    remote.Prompter
+	stateDir  string // with the states of bundles and the journal
+	spoolsDir string // with what mounts have not sent yet; "" for the user's
+	journal   *journal.Journal
+	atOnce    *leaving // what a second Ctrl-C must do; may be nil
 
 	file    string // --file
 	verbose bool   // --verbose

@@ -70,7 +70,7 @@ func (s *session) configure(mountpoint, message string) (err error) {
 	s.bundle, err = bundle.New(bundle.Config{
 		Target: s.target, Node: s.node.Name, Dir: s.dir, MountPoint: mountpoint,
 		Deploy: s.file.Path(), Message: message,
-		Connect: s.connect, Ahead: s.unasked, StateDir: s.app.stateDir, CacheDir: s.app.cacheDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
+		Connect: s.connect, Ahead: s.unasked, StateDir: s.app.stateDir, SpoolsDir: s.app.spoolsDir, Log: s.app.ui.logger(), Prompt: s.app.prompt,
 		Progress: func(p bundle.Progress) { s.app.ui.progress(shown.Left(p.Files, p.Bytes)) },
 	})
 	return err

@@ -65,7 +65,7 @@ func newStage(ctx context.Context, a *app, f *deploy.File, n *deploy.Node) (_ *s
 	own := *a
 	own.stateDir = filepath.Join(g.dir, "state")
 	own.journal = journal.New(own.stateDir)
-	own.cacheDir = filepath.Join(g.dir, "cache")
+	own.spoolsDir = filepath.Join(g.dir, "spools")
 	g.session = &session{app: &own, file: f, node: n, target: g.node.Target(), dir: n.Bundle()}
 	return g, g.session.configure(g.mountPoint(), "rehearsal")
 }

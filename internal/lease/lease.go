@@ -40,11 +40,47 @@ func NamePrefix(token string) string { return namePrefix + Hash(token) + "-" }
 // ErrNotOurs says that a bundle has another owner, or none.
 var ErrNotOurs = errors.New("the bundle is not ours")
 
-// Spool is the folder that keeps what a mount under the token has not sent yet;
-// cache is the user's folder for such things, as of os.UserCacheDir. It is found
-// again by the token, and tells nobody what that is.
-func Spool(cache, token string) string {
-	return filepath.Join(cache, "bundlefs", "spool-"+Hash(token))
+// SpoolsVariable is the environment variable by which conc says below which folder a mount program
+// keeps its spool: the one that the bundle has had from its opening on.
+const SpoolsVariable = "BUNDLEFS_SPOOLS"
+
+// StateHome is the user's folder for what must not be lost: $XDG_STATE_HOME where that is absolute,
+// by default ~/.local/state (XDG Base Directory Specification).
+func StateHome() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	home, err := os.UserHomeDir()
+	if err == nil && !filepath.IsAbs(home) {
+		err = fmt.Errorf("HOME is not absolute: %q", home)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "state"), nil
+}
+
+// Spool is the folder that keeps what a mount under the token has not sent yet, below a folder such
+// as that of StateHome. It is found again by the token, and tells nobody what that is.
+func Spool(dir, token string) string { return filepath.Join(dir, "bundlefs", "spool-"+Hash(token)) }
+
+// FindSpool is where the spool of a token is, or is to be: below the folder that conc names, or
+// StateHome; or below the user's folder for caches, where former versions have left it.
+func FindSpool(token string) (string, error) {
+	if dir := os.Getenv(SpoolsVariable); filepath.IsAbs(dir) {
+		return Spool(dir, token), nil
+	}
+	if cache, err := os.UserCacheDir(); err == nil {
+		former := Spool(cache, token)
+		if info, err := os.Lstat(former); err == nil && info.IsDir() {
+			return former, nil
+		}
+	}
+	dir, err := StateHome()
+	if err != nil {
+		return "", err
+	}
+	return Spool(dir, token), nil
 }
 
 // Check reads the owner record and compares its token. The error is ErrNotOurs if

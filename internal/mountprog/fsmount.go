@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -76,12 +75,12 @@ func (m *mountConfig) exclusiveMode() (*fs.Exclusive, error) {
 	if m.exclusive == "" {
 		return nil, nil
 	}
-	cache, err := os.UserCacheDir()
+	spool, err := lease.FindSpool(m.exclusive)
 	if err != nil {
-		return nil, fail("set XDG_CACHE_HOME or HOME", "find a place for what is not sent yet: %w", err)
+		return nil, fail("set XDG_STATE_HOME or HOME", "find a place for what is not sent yet: %w", err)
 	}
 	return &fs.Exclusive{
-		Spool:     lease.Spool(cache, m.exclusive),
+		Spool:     spool,
 		SpoolMax:  m.spoolMax,
 		CacheMax:  m.cacheMax,
 		LoginFile: lease.RecordName,

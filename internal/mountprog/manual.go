@@ -106,8 +106,8 @@ signal, 32 for all else.
 
 # ENVIRONMENT
 
-**SSH_AUTH_SOCK**, **SSH_ASKPASS**, **SSH_ASKPASS_REQUIRE**, **DISPLAY** as in ssh(1). **XDG_CACHE_HOME**: where exclusive mode keeps
-what is not sent yet, in ~/.cache without it. **GOMEMLIMIT**: a limit for memory in place of the one that bundlefs sets itself. **GOMAXPROCS**: how many processors may be used at a time, in place of half of those there are.
+**SSH_AUTH_SOCK**, **SSH_ASKPASS**, **SSH_ASKPASS_REQUIRE**, **DISPLAY** as in ssh(1). **XDG_STATE_HOME**: where exclusive mode keeps
+what is not sent yet, in ~/.local/state without it. **GOMEMLIMIT**: a limit for memory in place of the one that bundlefs sets itself. **GOMAXPROCS**: how many processors may be used at a time, in place of half of those there are.
 
 # SEE ALSO
 

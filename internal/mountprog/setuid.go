@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"bundlefs/internal/lease"
 )
 
 // become gives up root's rights for those of the user of -o setuid, with the user's groups,
@@ -44,7 +46,7 @@ func (m *mountConfig) become() error {
 			groups = append(groups, g)
 		}
 	}
-	for _, name := range []string{"XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSH_ASKPASS"} {
+	for _, name := range []string{"XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", lease.SpoolsVariable, "SSH_AUTH_SOCK", "SSH_ASKPASS"} {
 		os.Unsetenv(name)
 	}
 	for name, value := range map[string]string{"HOME": u.HomeDir, "USER": u.Username, "LOGNAME": u.Username} {

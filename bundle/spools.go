@@ -13,34 +13,34 @@ import (
 )
 
 // spool is the folder with what the mount has not sent yet; "" when there is
-// none, and so nothing that is only here. A cache that we may not look into may have one.
+// none, and so nothing that is only here. A folder that we may not look into may have one.
 func (st *State) spool() string {
-	if st.Cache == "" {
+	if st.Spools == "" {
 		return ""
 	}
-	dir := lease.Spool(st.Cache, st.Record.Token)
+	dir := lease.Spool(st.Spools, st.Record.Token)
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return ""
 	}
 	return dir
 }
 
-// cacheDir is the folder under which the mount program keeps spools.
-func (c *Config) cacheDir() (string, error) {
-	if c.CacheDir != "" {
-		return filepath.Abs(c.CacheDir)
+// spoolsDir is the folder under which the mount program keeps spools.
+func (c *Config) spoolsDir() (string, error) {
+	if c.SpoolsDir != "" {
+		return filepath.Abs(c.SpoolsDir)
 	}
-	dir, err := os.UserCacheDir()
+	dir, err := lease.StateHome()
 	if err != nil {
-		return "", withHint(fmt.Errorf("find a place for what is not sent yet: %w", err), "set XDG_CACHE_HOME or HOME")
+		return "", withHint(fmt.Errorf("find a place for what is not sent yet: %w", err), "set XDG_STATE_HOME or HOME")
 	}
 	return dir, nil
 }
 
-// usableCache proves that a spool can be made under a cache, before anything depends on it. It
+// usableSpools proves that a spool can be made under a folder, before anything depends on it. It
 // makes nothing. open: a bundle uses it already.
-func usableCache(cache, node string, open bool) error {
-	dir := filepath.Dir(lease.Spool(cache, ""))
+func usableSpools(spools, node string, open bool) error {
+	dir := filepath.Dir(lease.Spool(spools, ""))
 	for {
 		info, err := os.Stat(dir)
 		if errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) {
@@ -64,7 +64,7 @@ func usableCache(cache, node string, open bool) error {
 		if open {
 			hint += fmt.Sprintf("; if nothing of the bundle is in it, 'conc close %s --forget' and 'conc unlock %[1]s --force' do without", node)
 		} else {
-			hint += ", or set XDG_CACHE_HOME to another place"
+			hint += ", or set XDG_STATE_HOME to another place"
 		}
 		return withHint(fmt.Errorf("%s: no place for what is not sent yet: %s: %w", node, dir, err), hint)
 	}
