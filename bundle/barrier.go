@@ -124,6 +124,12 @@ func (b *Bundle) Discard(ctx context.Context) ([]Refused, error) {
 // barrier asks the mount for op, with its args, which has a barrier in it. before says what is
 // not done when the node refuses something; "" if the barrier is all there is.
 func (b *Bundle) barrier(ctx context.Context, st *State, op string, args any, before string, progress func(Progress)) error {
+	if how, p := probe(ctx, b.place(st)); how == hung {
+		return withHint(fmt.Errorf("mount %s: the mount program %s does not answer", b.place(st), p),
+			fmt.Sprintf("'conc mount %s' ends it and mounts again: what it has not sent is kept, and sent by the next one", st.Node))
+	} else if err := ctx.Err(); err != nil {
+		return err
+	}
 	// Who mended the cause of a refusal need not say so. A mount without
 	// refusals has nothing to be tried again; one that is dead tells below.
 	request(ctx, b.place(st), "retry", nil, nil, nil)

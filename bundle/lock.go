@@ -163,7 +163,7 @@ func (b *Bundle) resume(ctx context.Context, client *remote.Client, st *State) (
 	if err := b.unmount(ctx, false); err != nil {
 		return false, err
 	}
-	if err := awaitEnd(ctx, b.place(st)); err != nil {
+	if err := b.awaitEnd(ctx, b.place(st)); err != nil {
 		return false, err
 	}
 	if at := st.spool(); at != "" {
@@ -255,7 +255,7 @@ func (b *Bundle) takeBack(ctx context.Context) error {
 	if st, ok := b.State(); ok && err == nil {
 		// The mount was not there long enough for anybody to write into it. What cannot be removed here
 		// is no reason to leave the node locked.
-		if err = awaitEnd(ctx, b.place(&st)); err == nil && st.spool() != "" {
+		if err = b.awaitEnd(ctx, b.place(&st)); err == nil && st.spool() != "" {
 			left = os.RemoveAll(st.spool())
 		}
 	}

@@ -15,12 +15,6 @@ import (
 	"bundlefs/internal/version"
 )
 
-const (
-	aliveTime = 5 * time.Second  // how long a mount may take to answer whether it lives
-	endTime   = 10 * time.Second // how long a mount program may take to end
-	sendTime  = 40 * time.Second // how long one may go on sending that was unmounted by others
-)
-
 // Mount mounts the bundle on the local folder and returns when it can be
 // used; without a mount point, the process that takes the mount's place is
 // started. Where FUSE is not to be had the bundle goes on without a mount
@@ -44,16 +38,20 @@ func (b *Bundle) mount(ctx context.Context, early *program) error {
 	if err != nil {
 		return err
 	}
+	answers, err := b.endHung(ctx, b.place(st))
+	if err != nil {
+		return err
+	}
 	switch {
 	case other != nil:
 		return withHint(fmt.Errorf("mount %s: something else is mounted there: %s %s", st.MountPoint, other.Type, other.Source),
 			"unmount it, or set 'mount' in deploy.ini to another place: each node needs its own")
 	case !ours:
 		// Unmounted by somebody, it may still be sending.
-		if err := awaitEnd(ctx, b.place(st)); err != nil {
+		if err := b.awaitEnd(ctx, b.place(st)); err != nil {
 			return err
 		}
-	case alive(b.place(st)):
+	case answers:
 		another := b.anotherVersion(ctx, st)
 		if another == "" {
 			return nil
@@ -113,13 +111,18 @@ func (b *Bundle) notMounted(ctx context.Context, st *State, err error) error {
 	return err
 }
 
-// awaitEnd waits until no mount program answers for a folder any more.
-func awaitEnd(ctx context.Context, folder string) error {
+// awaitEnd waits until there is no mount program for a folder any more; one that does not answer is
+// ended.
+func (b *Bundle) awaitEnd(ctx context.Context, folder string) error {
 	limit := time.NewTimer(sendTime)
 	defer limit.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for alive(folder) {
+	for {
+		answers, err := b.endHung(ctx, folder)
+		if err != nil || !answers {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -128,7 +131,6 @@ func awaitEnd(ctx context.Context, folder string) error {
 		case <-tick.C:
 		}
 	}
-	return nil
 }
 
 // unmountable makes of a bundle that was to be mounted one without a mount point.
@@ -147,7 +149,7 @@ func (b *Bundle) Mounted(ctx context.Context) bool {
 		return false
 	}
 	ours, _, err := b.findMount(&st)
-	return err == nil && ours && alive(b.place(&st))
+	return err == nil && ours && alive(ctx, b.place(&st))
 }
 
 // findMount tells whether the bundle is mounted on its local folder, or what
@@ -156,7 +158,11 @@ func (b *Bundle) Mounted(ctx context.Context) bool {
 // mount's place is looked for.
 func (b *Bundle) findMount(st *State) (ours bool, other *mountpoint.Mount, err error) {
 	if st.MountPoint == None {
-		return alive(b.place(st)), nil, nil
+		c, err := control.Dial(context.Background(), b.place(st)) // which nobody has to answer
+		if err != nil {
+			return false, nil, nil
+		}
+		return true, nil, c.Close()
 	}
 	path, err := control.Canonical(st.MountPoint)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,17 +176,6 @@ func (b *Bundle) findMount(st *State) (ours bool, other *mountpoint.Mount, err e
 		return true, nil, err
 	}
 	return false, m, err
-}
-
-// alive tells whether the process that serves a mount answers.
-func alive(mountpoint string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), aliveTime)
-	defer cancel()
-	c, err := control.Dial(ctx, mountpoint)
-	if err != nil {
-		return false
-	}
-	return c.Close() == nil
 }
 
 // anotherVersion tells which, if another version of this program serves the mount; else "".
@@ -247,7 +242,15 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 		return err
 	}
 	point := b.place(&st) // deploy.ini may name another by now
-	lives := ours && alive(point)
+	lives := false
+	if ours {
+		if lives, err = b.endHung(ctx, point); err != nil {
+			return err
+		}
+		if st.MountPoint == None && !lives {
+			ours = false // it was its process
+		}
+	}
 	if barrier && !lives && st.Phase == PhaseOpen && st.spool() != "" {
 		if err := b.Mount(ctx); err != nil {
 			return fmt.Errorf("send what is only in the spool: %w", err)
@@ -272,7 +275,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 	if err != nil {
 		// The program may end before its answer is read, or have died just now.
 		switch ours, _, merr := b.findMount(&st); {
-		case merr != nil, ours && alive(point), ours && barrier:
+		case merr != nil, ours && alive(ctx, point), ours && barrier:
 			return err
 		case ours:
 			if err := b.detach(&st); err != nil {
@@ -292,7 +295,7 @@ func (b *Bundle) unmount(ctx context.Context, barrier bool) error {
 // allSent proves after an unmount that nothing was written between its barrier
 // and its end that could not be sent any more.
 func (b *Bundle) allSent(ctx context.Context, st *State) error {
-	if err := awaitEnd(ctx, b.place(st)); err != nil {
+	if err := b.awaitEnd(ctx, b.place(st)); err != nil {
 		return err
 	}
 	if at := st.spool(); at != "" {

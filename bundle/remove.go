@@ -239,7 +239,7 @@ func (b *Bundle) Forget(ctx context.Context) (spool string, err error) {
 		return "", err
 	}
 	if linked { // it sends what it can before it ends
-		if err := awaitEnd(ctx, b.place(&st)); err != nil {
+		if err := b.awaitEnd(ctx, b.place(&st)); err != nil {
 			return "", err
 		}
 	}

@@ -3,8 +3,7 @@ package bundle
 import (
 	"context"
 	"encoding/json"
-
-	"bundlefs/internal/control"
+	"fmt"
 )
 
 // Health is how a mount is.
@@ -72,15 +71,17 @@ func (b *Bundle) Status(ctx context.Context) (*Status, error) {
 	case !ours:
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, aliveTime)
-	defer cancel()
-	c, err := control.Dial(ctx, b.place(&st))
-	if err != nil {
-		s.Health, s.Problem = HealthDead, err.Error()
+	switch how, p := probe(ctx, b.place(&st)); how {
+	case gone:
+		s.Health, s.Problem = HealthDead, "its process has died"
+		return s, nil
+	case hung:
+		s.Health, s.Problem = HealthStuck, fmt.Sprintf("process %s does not answer: 'conc mount %s' ends it and mounts again", p, st.Node)
 		return s, nil
 	}
-	defer c.Close()
-	if err := c.Call(ctx, "status", nil, &s.Mount, nil); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	if err := request(ctx, b.place(&st), "status", nil, &s.Mount, nil); err != nil {
 		s.Health, s.Problem = HealthStuck, err.Error()
 		return s, nil
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Client is a connection to the control socket of one mount. Calls on it are done one
@@ -51,6 +53,24 @@ func Dial(ctx context.Context, mountpoint string) (*Client, error) {
 		return &Client{mountpoint: canonical, conn: conn, in: bufio.NewReader(conn)}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", canonical, ErrNotMounted)
+}
+
+// Peer is the number of the process at the other end, which the kernel tells: it is told also of one
+// that does not answer.
+func (c *Client) Peer() (pid int, err error) {
+	raw, err := c.conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if cerr != nil {
+		return 0, cerr
+	}
+	return int(cred.Pid), nil
 }
 
 // Close hangs up. A request that runs is cancelled.

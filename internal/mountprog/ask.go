@@ -8,11 +8,13 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"bundlefs/fs"
 	"bundlefs/internal/control"
 	"bundlefs/internal/mountpoint"
 	"bundlefs/internal/progress"
+	"bundlefs/internal/remote"
 )
 
 // ask does what is asked of a mount that runs. On a terminal, a bar on stderr shows how far a
@@ -26,6 +28,9 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer client.Close()
+	if err := answers(ctx, c.mountpoint); err != nil {
+		return err
+	}
 	out := json.NewEncoder(stdout)
 	bar, barrier := progress.New(stderr), progress.Barrier{What: "bundlefs: " + c.ask}
 	defer bar.End()
@@ -69,6 +74,32 @@ func ask(ctx context.Context, c *command, stdout, stderr io.Writer) error {
 		return fmt.Errorf("print the answer: %w", err)
 	}
 	return nil
+}
+
+// answerTime is how long the process of a mount may take to answer whether it lives.
+const answerTime = 10 * time.Second
+
+// answers proves that the process of a mount answers at all, before it is asked for what takes as
+// long as it takes: one that is stopped would be waited for for ever.
+func answers(ctx context.Context, at string) error {
+	limit, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	client, err := control.Dial(limit, at)
+	if err != nil {
+		return nil // which is told by who asks
+	}
+	defer client.Close()
+	err = client.Call(limit, "status", map[string]bool{"ping": false}, nil, nil)
+	if err == nil || limit.Err() == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	pid, err := client.Peer()
+	if err != nil {
+		return err
+	}
+	return fail(fmt.Sprintf("if it is stopped, kill -CONT %[1]d; or kill -9 %[1]d, then bundlefs unmount %[2]s: "+
+		"in exclusive mode what it has not sent is kept, and sent by the next mount", pid, remote.Quote(at)),
+		"%s: the process %d that serves it has not answered for %v", at, pid, answerTime)
 }
 
 // onPaths gives up, or sends again, what the node has refused: one path after the other.
