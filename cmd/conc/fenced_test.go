@@ -184,19 +184,14 @@ func TestShellUnderTheLock(t *testing.T) {
 	w.nothingLeft(n)
 }
 
-// What cannot be ended is named, and the bundle stays locked until it is told to let it run on.
-func TestUnlockLeaves(t *testing.T) {
-	if os.Getuid() != 0 { // only root can let somebody use sudo
-		return
-	}
-	t.Parallel()
-	n := testnode.Start(t, testnode.WithSudo("USER ALL=(ALL) NOPASSWD: /usr/bin/python3"))
-	w := newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:root]\nserve = remote sudo --no-password /usr/bin/python3 serve.py\n")
-	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+// rooted gives a bundle in which a step runs something as root by these rules of sudo, in a session of its own.
+func rooted(t *testing.T, rules string) (n *testnode.Node, w *workstation, r *running, child proc.Process) {
+	t.Helper()
+	n = testnode.Start(t, testnode.WithSudo(rules))
+	w = newWorkstation(t, n, n.Target(), "", helloDeploy+"\n[jobs:root]\nserve = remote sudo --no-password /usr/bin/python3 serve.py\n")
 	w.must(exitOK, "open", "open", "node1")
 	write(t, filepath.Join(w.home, mountDir, "serve.py"), rootChild)
-	r := w.start("run", "node1", "root")
-	var child proc.Process
+	r = w.start("run", "node1", "root")
 	if !await(func() (ok bool) {
 		pid, err := strconv.Atoi(onNode(n, "child"))
 		child, ok = proc.Read(pid)
@@ -205,6 +200,37 @@ func TestUnlockLeaves(t *testing.T) {
 		t.Fatalf("it does not run:\n%s", r.said())
 	}
 	t.Cleanup(func() { child.Signal(9) })
+	return n, w, r, child
+}
+
+// Where sudo lets it, the agent ends as root what it has started as root.
+func TestRootFenced(t *testing.T) {
+	if os.Getuid() != 0 { // only root can let somebody use sudo
+		return
+	}
+	t.Parallel()
+	n, w, r, child := rooted(t, "USER ALL=(ALL) NOPASSWD: ALL")
+	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
+	other.must(exitOK, "unlocked", "unlock", "node1", "--force")
+	if child.Alive() {
+		t.Error("root's process runs")
+	}
+	other.must(exitOK, "open", "open", "node1")
+	if code := r.end(); code != exitError || !strings.Contains(r.said(), "lock lost to ") && !strings.Contains(r.said(), "lock lost: it is gone") {
+		t.Errorf("exit code %d\n%s", code, r.said())
+	}
+	w.must(exitOK, "", "close", "--forget")
+	other.must(exitOK, "closed", "close")
+}
+
+// What cannot be ended is named, and the bundle stays locked until it is told to let it run on.
+func TestUnlockLeaves(t *testing.T) {
+	if os.Getuid() != 0 { // TestEndStepsRefused of package bundle needs no root
+		return
+	}
+	t.Parallel()
+	n, w, r, child := rooted(t, "USER ALL=(ALL) NOPASSWD: /usr/bin/python3")
+	other := newWorkstation(t, n, n.Target(), "", helloDeploy)
 	for range 2 { // also when what it descends from is gone
 		refused := other.must(exitBlocked, fmt.Sprintf("could not be ended: pid %d (sleep 4321)", child.PID), "unlock", "node1", "--force")
 		if !strings.Contains(refused.stderr, fmt.Sprintf("conc unlock node1 --force --leave %d", child.PID)) {
