@@ -4,6 +4,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"bundlefs/internal/remote"
 )
@@ -31,6 +32,9 @@ func BundlefsArgs(t remote.Target, dir, mountpoint string, options ...string) []
 	}
 	if t.Jump != "" {
 		args = append(args, "-o", option("ProxyJump", t.Jump))
+	}
+	if t.Timeout > 0 { // in whole seconds
+		args = append(args, "-o", option("ConnectTimeout", strconv.Itoa(int((t.Timeout+time.Second-1)/time.Second))))
 	}
 	words := make([]string, 0, len(t.Options))
 	for w := range t.Options {

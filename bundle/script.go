@@ -100,11 +100,11 @@ type running struct {
 // startScript is runScript up to the input: whoever calls it has to call finish or abandon. ctx is for
 // the whole of it.
 func startScript(ctx context.Context, client *remote.Client, script string, args ...string) (*running, error) {
-	mark := newToken()[:32]
+	mark, heard := newToken()[:32], make(chan struct{})
 	s := &running{
 		mark: mark, input: &lateInput{text: make(chan string, 1)},
 		out:  &marked{mark: []byte("=" + mark + " "), most: maxRecord + 4096},
-		errs: &marked{mark: []byte("=" + mark + "\n"), most: 4096},
+		errs: &marked{mark: []byte("=" + mark + "\n"), most: 4096, heard: heard},
 	}
 	cmd := remote.Quote(append([]string{"sh", "-c", scriptHead + script, "sh", mark}, args...)...)
 	var err error
@@ -112,6 +112,7 @@ func startScript(ctx context.Context, client *remote.Client, script string, args
 		s.abandon()
 		return nil, err
 	}
+	s.process.Expect(heard, "login shell")
 	return s, nil
 }
 
@@ -192,8 +193,9 @@ type marked struct {
 	mark  []byte
 	most  int
 	found bool
-	text  []byte // behind the mark, when that was found
-	last  []byte // the end of what was written, while it was not
+	heard chan struct{} // closed when the mark is found; may be nil
+	text  []byte        // behind the mark, when that was found
+	last  []byte        // the end of what was written, while it was not
 }
 
 func (m *marked) Write(p []byte) (int, error) {
@@ -207,6 +209,9 @@ func (m *marked) Write(p []byte) (int, error) {
 			return n, nil
 		}
 		m.found, m.text, m.last, p = true, nil, nil, after
+		if m.heard != nil {
+			close(m.heard)
+		}
 	}
 	m.text = append(m.text, p[:min(len(p), max(m.most-len(m.text), 0))]...)
 	return n, nil

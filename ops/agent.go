@@ -47,6 +47,7 @@ type agent struct {
 	cancel context.CancelFunc // ends the process on the node
 	frames chan *frame        // unbuffered: who does not read slows the node down
 	dead   chan struct{}      // closed when nothing can come any more
+	heard  chan struct{}      // closed when it has said its first word
 	stderr tail
 	out    chan []byte // what is still to be written; closed never
 	wg     sync.WaitGroup
@@ -73,7 +74,7 @@ func startAgent(ctx context.Context, client *remote.Client, python string, notes
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &agent{
 		python: python, log: log, client: client, cancel: cancel, stderr: tail{limit: maxStderr},
-		frames: make(chan *frame), dead: make(chan struct{}), out: make(chan []byte, 4),
+		frames: make(chan *frame), dead: make(chan struct{}), heard: make(chan struct{}), out: make(chan []byte, 4),
 	}
 	stdin, in := io.Pipe()
 	out, stdout := io.Pipe()
@@ -85,6 +86,7 @@ func startAgent(ctx context.Context, client *remote.Client, python string, notes
 		stdin.Close()
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
+	process.Expect(a.heard, "login shell, or "+python+",")
 	a.out <- slices.Concat(source, first, notes)
 	a.wg.Add(3)
 	go a.write(in)
@@ -171,6 +173,9 @@ func (a *agent) read(out *io.PipeReader, stdout *io.PipeWriter, word string, pro
 		a.log.Debug("printed before the agent spoke", "text", noise)
 	}
 	started := err == nil
+	if started {
+		close(a.heard)
+	}
 	for err == nil {
 		var f *frame
 		if f, err = readFrame(out); err == nil {
@@ -264,12 +269,19 @@ func (a *agent) call(ctx context.Context, request map[string]any, secret []byte,
 			case f.Progress != nil:
 				t.progress(Progress{What: visible(f.Progress.What), Done: f.Progress.Done, Total: f.Progress.Total, Unit: visible(f.Progress.Unit), Note: visible(f.Progress.Note)})
 			default:
-				t.output(f.FD, f.Lines)
+				t.flood(ctx, f.FD, f.Lines)
 			}
 		case <-a.dead:
 			return nil, a.reason()
 		case <-done:
 			done = nil
+			select {
+			case <-a.heard:
+			default: // nothing runs there that could be told, and it may never do
+				a.fail(&lostError{"the agent had not started yet", nil})
+				a.cancel()
+				continue
+			}
 			why := "cancel"
 			if errors.Is(context.Cause(ctx), errTimeout) {
 				why = "timeout"

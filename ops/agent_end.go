@@ -51,6 +51,10 @@ func (a *agent) why(err error, started bool, noise string, status *remote.ExitSt
 		return &lostError{"the link to the node was lost", err}
 	default:
 	}
+	var silent *remote.SilentError
+	if errors.As(waitErr, &silent) {
+		return fmt.Errorf("the agent did not start: %w", silent)
+	}
 	stderr := strings.TrimSpace(a.stderr.String())
 	if !started && status != nil {
 		switch {

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"context"
 	"strings"
 	"sync"
 )
@@ -27,6 +28,19 @@ func (t *task) output(stream Stream, lines []string) {
 		line = visible(line)
 		t.work.sink.Output(*t.step, stream, line)
 		t.keep(line)
+	}
+}
+
+// flood is output of as many lines as a frame can hold. Once ctx has ended only the last of them are
+// shown: who interrupts does not wait for the rest.
+func (t *task) flood(ctx context.Context, stream Stream, lines []string) {
+	for len(lines) > 0 {
+		if ctx.Err() != nil {
+			lines = lines[max(0, len(lines)-maxTail):]
+		}
+		n := min(len(lines), maxTail)
+		t.output(stream, lines[:n])
+		lines = lines[n:]
 	}
 }
 

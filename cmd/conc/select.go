@@ -143,7 +143,7 @@ func target(n *deploy.Node) (remote.Target, error) {
 	if err != nil {
 		return remote.Target{}, usagef(hintOf(err), "%w", err)
 	}
-	t := remote.Target{Host: n.Host(), User: n.User(), Port: n.Port(), IdentityFile: key, Jump: n.Jump()}
+	t := remote.Target{Host: n.Host(), User: n.User(), Port: n.Port(), IdentityFile: key, Jump: n.Jump(), Timeout: n.Timeout()}
 	if !n.UseSSHConfig() {
 		t.Config = "none"
 	}

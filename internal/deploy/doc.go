@@ -61,9 +61,11 @@
 //	sshd.ip      IPv4, IPv6, host name or alias of the SSH configuration (the node's name)
 //	sshd.port    1 to 65535
 //	sshd.jump    [user@]host[:port],… as in ssh's ProxyJump, or none
+//	sshd.timeout how long to wait for a sign of life of the node, as 30, 30s or 2m: for the
+//	             connection, and for the first word of each command (30s)
 //	sshd.config  yes or no: whether the SSH configuration files apply (yes)
 //
-// An empty admin, op_key, sshd.port or sshd.jump is one that is not given. All
+// An empty admin, op_key, sshd.port, sshd.timeout or sshd.jump is one that is not given. All
 // other keys are free attributes for the operator's own use, except that no
 // other may begin with "sshd." or differ from one above only in case.
 //

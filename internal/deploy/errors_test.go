@@ -54,7 +54,8 @@ func TestErrors(t *testing.T) {
 		{"name = x", "deploy.ini:5: [node:n] name: name is always the node's name| rename the section, or choose another key"},
 		{"nodes = x", "deploy.ini:5: [node:n] nodes: only a group has nodes| put it in a section [group:NAME], or choose another key"},
 		{"sshd.prot = 1", `deploy.ini:5: [node:n] sshd.prot: unknown key| did you mean "sshd.port"?`},
-		{"sshd.something = 1", "deploy.ini:5: [node:n] sshd.something: unknown key| the keys are: sshd.config, sshd.ip, sshd.jump, sshd.port"},
+		{"sshd.something = 1", "deploy.ini:5: [node:n] sshd.something: unknown key| the keys are: sshd.config, sshd.ip, sshd.jump, sshd.port, sshd.timeout"},
+		{"sshd.timeout = 0.1s", `deploy.ini:5: [node:n] sshd.timeout: malformed duration "0.1s"| write it as 30, 30s or 2m: 1s to 24h`},
 		{"Admin = x", "deploy.ini:5: [node:n] Admin: differs from admin only in upper and lower case| write admin, or choose another key"},
 		{"SSHD.Port = 1", "deploy.ini:5: [node:n] SSHD.Port: differs from sshd.port only in upper and lower case| write sshd.port, or choose another key"},
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Node is one [node:NAME] with all that [DEFAULT] and its groups give it,
@@ -23,6 +24,7 @@ type Node struct {
 
 	host, user, jump    string
 	port                int
+	timeout             time.Duration
 	noSSHConfig         bool
 	bundle, venv        string
 	python, mount, home string
@@ -50,6 +52,9 @@ func (n *Node) Port() int { return n.port }
 // if not given, "none" for a direct connection whatever the SSH configuration
 // says.
 func (n *Node) Jump() string { return n.jump }
+
+// Timeout is sshd.timeout: how long to wait for a sign of life of the node; 0 if not given.
+func (n *Node) Timeout() time.Duration { return n.timeout }
 
 // UseSSHConfig tells whether the SSH configuration files apply (sshd.config).
 func (n *Node) UseSSHConfig() bool { return !n.noSSHConfig }

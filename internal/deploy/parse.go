@@ -90,7 +90,7 @@ var builtin = map[string]string{
 
 // known are the keys with a meaning of their own.
 var known = []string{"admin", "artifacts", "bundle", "mount", "name", "nodes", "op_key", "product", "python", "venv",
-	"sshd.config", "sshd.ip", "sshd.jump", "sshd.port"}
+	"sshd.config", "sshd.ip", "sshd.jump", "sshd.port", "sshd.timeout"}
 
 const sshdPrefix = "sshd."
 

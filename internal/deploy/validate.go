@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -31,6 +32,7 @@ func (b *builder) validate(n *Node) {
 		n.port, msg, hint = checkPort(v)
 		return
 	})
+	each("sshd.timeout", func(v string) (msg, hint string) { n.timeout, msg, hint = checkTimeout(v); return })
 	each("sshd.jump", func(v string) (msg, hint string) { n.jump = v; return checkJump(v) })
 	each("sshd.config", func(v string) (msg, hint string) {
 		n.noSSHConfig = v == "no"
@@ -52,6 +54,22 @@ func (b *builder) validate(n *Node) {
 		}
 		return "", ""
 	})
+}
+
+// checkTimeout takes a Go duration or a number of seconds; "" is 0.
+func checkTimeout(v string) (d time.Duration, msg, hint string) {
+	if v == "" {
+		return 0, "", ""
+	}
+	text := v
+	if _, err := strconv.ParseUint(v, 10, 32); err == nil {
+		text += "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > 24*time.Hour {
+		return 0, fmt.Sprintf("malformed duration %q", shorten(v)), "write it as 30, 30s or 2m: 1s to 24h"
+	}
+	return d, "", ""
 }
 
 // below tells whether the clean path p is dir or inside it.

@@ -62,7 +62,7 @@ func dialJumps(ctx context.Context, list string, t Target, o Options, depth int)
 	}
 	var via *Client
 	for i, hop := range hops {
-		hop.Config, hop.Dir = t.Config, t.Dir
+		hop.Config, hop.Dir, hop.Timeout = t.Config, t.Dir, t.Timeout
 		var next *Client
 		var err error
 		if i == 0 {

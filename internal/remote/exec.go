@@ -50,7 +50,7 @@ func (c *Client) Start(ctx context.Context, cmd string, stdin io.Reader, stdout,
 	if err := c.checkCommand(cmd); err != nil {
 		return nil, err
 	}
-	ch, reqs, err := c.session(ctx, "session", "exec", struct{ Command string }{cmd})
+	ch, reqs, err := c.session(ctx, "session", sessionRequest{"exec", struct{ Command string }{cmd}})
 	if err != nil {
 		return nil, err
 	}

@@ -53,12 +53,20 @@ func (e *NoiseError) Hint() string {
 		"ssh to the node with the command 'true' must print nothing"
 }
 
+// sessionRequest is a request on a session, which the node answers with yes or no.
+type sessionRequest struct {
+	name    string
+	payload any
+}
+
 // errRequest is a session request that the node answered with no.
 var errRequest = errors.New("the node refused")
 
-// session opens a channel of type session and makes one request on it. When ctx
-// ends first, the channel is closed as soon as it is there.
-func (c *Client) session(ctx context.Context, what, request string, payload any) (ssh.Channel, <-chan *ssh.Request, error) {
+// session opens a channel of type session and makes requests on it. When ctx ends first, or the node
+// does not answer in time, the channel is closed as soon as it is there.
+func (c *Client) session(ctx context.Context, what string, requests ...sessionRequest) (ssh.Channel, <-chan *ssh.Request, error) {
+	ctx, cancel := c.limit(ctx, "answer to the request for "+what)
+	defer cancel()
 	if err := c.Err(); err != nil {
 		return nil, nil, fmt.Errorf("open %s on %s: %w", what, c.HostPort(), err)
 	}
@@ -71,9 +79,14 @@ func (c *Client) session(ctx context.Context, what, request string, payload any)
 	go func() {
 		ch, reqs, err := c.ssh.OpenChannel("session", nil)
 		if err == nil {
-			ok, rerr := ch.SendRequest(request, true, ssh.Marshal(payload))
-			if err = rerr; err == nil && !ok {
-				err = errRequest
+			for _, r := range requests {
+				ok, rerr := ch.SendRequest(r.name, true, ssh.Marshal(r.payload))
+				if err = rerr; err == nil && !ok {
+					err = errRequest
+				}
+				if err != nil {
+					break
+				}
 			}
 			if err != nil {
 				_ = ch.Close()
@@ -127,6 +140,8 @@ func (c *Client) SFTP(ctx context.Context, opts ...sftp.ClientOption) (*sftp.Cli
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := c.limit(ctx, "answer of the SFTP server")
+	defer cancel()
 	type opened struct {
 		client *sftp.Client
 		err    error

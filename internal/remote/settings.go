@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,7 @@ import (
 const (
 	defaultPort        = 22
 	defaultTimeout     = 15 * time.Second
+	defaultSilence     = 30 * time.Second
 	defaultAlive       = 15 * time.Second
 	defaultAliveMax    = 3
 	defaultPrompts     = 3
@@ -57,6 +59,7 @@ type settings struct {
 	bind        string // local address to connect from, "" for any
 	algorithms  ssh.Config
 	timeout     time.Duration
+	silence     time.Duration // see Target.Timeout
 	alive       time.Duration // 0 sends no keepalives
 	aliveMax    int
 	batch       bool
@@ -139,6 +142,10 @@ func resolve(t Target, log *slog.Logger) (*settings, error) {
 	s.bind = r.text("BindAddress", "")
 	s.algorithms = r.algorithms()
 	s.timeout = r.duration("ConnectTimeout", defaultTimeout)
+	s.silence = cmp.Or(t.Timeout, defaultSilence)
+	if t.Timeout > 0 {
+		s.timeout = t.Timeout
+	}
 	s.alive = r.duration("ServerAliveInterval", defaultAlive)
 	s.aliveMax = r.number("ServerAliveCountMax", defaultAliveMax, 1, 1<<20)
 	s.batch = r.flag("BatchMode", false)

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"golang.org/x/crypto/ssh"
@@ -24,22 +23,14 @@ func (c *Client) StartOn(ctx context.Context, t Terminal, cmd string, stdin io.R
 	if err := c.checkCommand(cmd); err != nil {
 		return nil, err
 	}
-	ch, reqs, err := c.session(ctx, "terminal", "pty-req", struct {
+	ch, reqs, err := c.session(ctx, "terminal", sessionRequest{"pty-req", struct {
 		Term                         string
 		Columns, Rows, Width, Height uint32
 		Modes                        string
-	}{t.Type, uint32(t.Window.Columns), uint32(t.Window.Rows), 0, 0, "\x00"})
+	}{t.Type, uint32(t.Window.Columns), uint32(t.Window.Rows), 0, 0, "\x00"}},
+		sessionRequest{"exec", struct{ Command string }{cmd}})
 	if err != nil {
 		return nil, err
-	}
-	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{cmd}))
-	if err == nil && !ok {
-		err = errRequest
-	}
-	if err != nil {
-		_ = ch.Close()
-		go ssh.DiscardRequests(reqs)
-		return nil, fmt.Errorf("run command on %s: %w", c.HostPort(), err)
 	}
 	p := c.run(ctx, ch, reqs, stdin, stdout, nil)
 	if t.Resized != nil {

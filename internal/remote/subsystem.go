@@ -130,7 +130,7 @@ func (c *Client) OpenCommand(ctx context.Context, command string) (io.ReadWriteC
 }
 
 func (c *Client) openProtocol(ctx context.Context, what, request, name string) (io.ReadWriteCloser, error) {
-	ch, reqs, err := c.session(ctx, what, request, struct{ Name string }{name})
+	ch, reqs, err := c.session(ctx, what, sessionRequest{request, struct{ Name string }{name}})
 	if err != nil {
 		return nil, err
 	}

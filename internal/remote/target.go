@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Target says which node to connect to and what beats the ssh_config files.
@@ -33,6 +34,10 @@ type Target struct {
 	// Options are ssh_config words, in any case, with their values; they beat
 	// the files and apply to the node only, not to the hosts on the way.
 	Options map[string]string
+	// Timeout limits each wait for a sign of life of the node: for the connection with its login (in
+	// place of ConnectTimeout, also on the way), for a session, and for what Process.Expect waits
+	// for. 0 is 30 s, and leaves connecting to ConnectTimeout.
+	Timeout time.Duration
 }
 
 // String is user@host:port, as far as known, for messages.
