@@ -138,9 +138,7 @@ func (b *Bundle) Break(ctx context.Context, seen *Holder, leave ...int) (aside s
 	defer done()
 	aside = fmt.Sprintf("%s.unlocked-%s-%s", b.cfg.Dir, time.Now().UTC().Format("20060102T150405Z"), newToken()[:6])
 	// What was begun is ended: a lock that is half broken is nobody's.
-	asked, stop := lateCancel(ctx)
-	defer stop()
-	a, err := runScript(asked, client, breakScript, seen.token+"\n",
+	a, err := runWhole(ctx, client, breakScript, seen.token+"\n",
 		"./"+b.cfg.Dir, "./"+aside, brokenPrefix+lease.Hash(seen.token), "./"+lease.NamePrefix(seen.token), cmp.Or(seen.seen, "none"),
 		lease.Hash(seen.token), strings.Trim(fmt.Sprint(leave), "[]"))
 	if err != nil {

@@ -175,11 +175,7 @@ func (b *Bundle) resume(ctx context.Context, client *remote.Client, st *State) (
 // makeRemote makes the bundle with its record, or goes on with it. When that fails, nothing of it
 // is on the node, and the state is as before; unless nobody knows, for then the state is kept.
 func (b *Bundle) makeRemote(ctx context.Context, client *remote.Client, st, before *State) error {
-	// A command that is under way is not cut off at once when ctx ends: whether it was done has to
-	// be known. The connection's keepalive bounds it, too.
-	asked, stop := lateCancel(ctx)
-	defer stop()
-	a, err := runScript(asked, client, lockScript, string(st.Record.encode()), "./"+st.Dir, st.Record.unfinishedName(), "./"+lease.Name(st.Record.Token, 1))
+	a, err := runWhole(ctx, client, lockScript, string(st.Record.encode()), "./"+st.Dir, st.Record.unfinishedName(), "./"+lease.Name(st.Record.Token, 1))
 	if err != nil {
 		return fmt.Errorf("make bundle %s on %s: %w", st.Dir, st.Node, err)
 	}
@@ -231,12 +227,22 @@ func innermost(dir string, n int) []string {
 	return list
 }
 
-// lateCancel is ctx, but that it ends only some time after ctx does.
-func lateCancel(ctx context.Context) (context.Context, func()) {
+// beginTime is how long after an interrupt a script may still begin.
+const beginTime = time.Second
+
+// lateCancel is ctx, but that it ends only some time after ctx does: sooner when begun is not closed.
+func lateCancel(ctx context.Context, begun <-chan struct{}) (context.Context, func()) {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(takeBackTime)
+		soon, timer := time.NewTimer(beginTime), time.NewTimer(takeBackTime)
+		defer soon.Stop()
 		defer timer.Stop()
+		select {
+		case <-begun:
+		case <-soon.C:
+			cancel(context.Cause(ctx))
+		case <-late.Done():
+		}
 		select {
 		case <-timer.C:
 			cancel(context.Cause(ctx))

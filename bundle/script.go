@@ -89,6 +89,19 @@ func runScript(ctx context.Context, client *remote.Client, script, input string,
 	return s.finish(input)
 }
 
+// runWhole is runScript for what is not cut off at once when ctx ends, since whether it was done has to
+// be known. A script that does not even begin is given up soon.
+func runWhole(ctx context.Context, client *remote.Client, script, input string, args ...string) (*answer, error) {
+	heard := make(chan struct{})
+	asked, stop := lateCancel(ctx, heard)
+	defer stop()
+	s, err := beginScript(asked, client, heard, script, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(input)
+}
+
 // running is a script that runs on the node, and waits for its input if it reads any.
 type running struct {
 	process   *remote.Process
@@ -100,7 +113,12 @@ type running struct {
 // startScript is runScript up to the input: whoever calls it has to call finish or abandon. ctx is for
 // the whole of it.
 func startScript(ctx context.Context, client *remote.Client, script string, args ...string) (*running, error) {
-	mark, heard := newToken()[:32], make(chan struct{})
+	return beginScript(ctx, client, make(chan struct{}), script, args...)
+}
+
+// beginScript is startScript, and closes heard when the script runs.
+func beginScript(ctx context.Context, client *remote.Client, heard chan struct{}, script string, args ...string) (*running, error) {
+	mark := newToken()[:32]
 	s := &running{
 		mark: mark, input: &lateInput{text: make(chan string, 1)},
 		out:  &marked{mark: []byte("=" + mark + " "), most: maxRecord + 4096},

@@ -72,9 +72,13 @@ func TestSilentNodeInterrupted(t *testing.T) {
 	if !await(func() bool { _, err := os.Stat(filepath.Join(n.Home, "pids")); return err == nil }) {
 		t.Error("the node was not asked")
 	}
+	begun := time.Now()
 	r.Process.Signal(unix.SIGINT)
 	if code := r.end(); code != exitInterrupted {
 		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, r.said())
+	}
+	if d := time.Since(begun); d > 15*time.Second { // taking an opening back may last for 30 s
+		t.Errorf("it ended %v after the interrupt", d)
 	}
 }
 
