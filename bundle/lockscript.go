@@ -1,5 +1,7 @@
 package bundle
 
+import "bundlefs/internal/lease"
+
 // lockScript makes a bundle with its owner record, which comes on standard input. Its arguments
 // are the bundle, the name under which the record is written before it is renamed, so that it
 // is never seen half-written, and the lease name, a link to the bundle that is made last. It answers "made ABOVE", with how many of the folders above were
@@ -11,6 +13,11 @@ package bundle
 const lockScript = `
 dir=$1 temp=$2 name=$3
 IFS= read -r line && [ "$line" = "{" ] || fail input
+# Names that lead nowhere are of a bundle that was removed by hand. With the new one they would lead
+# its former holder into that.
+for old in ` + lease.Prefix + `*; do
+	if [ -L "$old" ] && [ ! -e "$old" ]; then rm -f -- "$old"; fi
+done
 above=0
 back() {
 	p=$dir

@@ -18,8 +18,8 @@ import (
 // RecordName is the owner record's file name in the bundle.
 const RecordName = ".conc-owner.json"
 
-// namePrefix begins every lease name.
-const namePrefix = ".conc-lease-"
+// Prefix begins every lease name.
+const Prefix = ".conc-lease-"
 
 // Hash is what names things of a lock on the node: it is made of the token, and tells nobody what
 // that is.
@@ -35,7 +35,7 @@ func Hash(token string) string {
 func Name(token string, n int) string { return NamePrefix(token) + strconv.Itoa(n) }
 
 // NamePrefix is what all lease names of a token begin with.
-func NamePrefix(token string) string { return namePrefix + Hash(token) + "-" }
+func NamePrefix(token string) string { return Prefix + Hash(token) + "-" }
 
 // ErrNotOurs says that a bundle has another owner, or none.
 var ErrNotOurs = errors.New("the bundle is not ours")
