@@ -41,6 +41,7 @@ type nameCache struct {
 	oldest  []*aging // dirs, roughly in the order of when they were last told of
 	fetches map[*fetch]struct{}
 	loading map[string]*fetch // listings under way
+	scans   map[string]*scan  // listings of long folders that lookups follow
 	ahead   aheadOf
 }
 
@@ -91,7 +92,7 @@ func newNameCache(o SharedOptions) *nameCache {
 	}
 	c := &nameCache{
 		attr: or(o.Cache.Attr, o.AttrTimeout), link: or(o.Cache.Link, o.AttrTimeout), dir: or(o.Cache.Dir, o.NameTimeout),
-		most: o.Cache.Max, dirs: map[string]*cachedDir{}, fetches: map[*fetch]struct{}{}, loading: map[string]*fetch{},
+		most: o.Cache.Max, dirs: map[string]*cachedDir{}, fetches: map[*fetch]struct{}{}, loading: map[string]*fetch{}, scans: map[string]*scan{},
 	}
 	c.noAhead = o.Cache.NoAhead || c.dir <= 0
 	if c.most <= 0 {

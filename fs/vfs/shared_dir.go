@@ -91,6 +91,7 @@ func (s *Shared) list(ctx context.Context, dir *node) ([]DirEntry, error) {
 		slices.SortFunc(names, func(a, b sftpwire.Name) int { return strings.Compare(a.Name, b.Name) })
 		if err == nil {
 			s.cache.putList(f, names, false, s.view.Follow)
+			s.cache.putScan(f, names)
 		}
 		s.cache.end(f)
 		if err != nil {
@@ -165,6 +166,11 @@ func (s *Shared) Instantiate(h Handle, e DirEntry) (Entry, bool) {
 	moment := d.moment
 	d.mu.Unlock()
 	found := s.entryOf(e.Attr, time.Since(e.asked))
+	if found.NameValid <= 0 || found.AttrValid <= 0 {
+		if p, ok := s.tree.path(d.node); ok && s.cache.scanning(p) {
+			found = s.entryOf(e.Attr, 0)
+		}
+	}
 	if found.NameValid <= 0 || found.AttrValid <= 0 {
 		return Entry{}, false
 	}

@@ -20,6 +20,11 @@ func (s *Shared) Lookup(ctx context.Context, parent Ino, name string) (Entry, er
 	}
 	defer release()
 	st, asked, found := s.cache.look(p)
+	if found == unknown {
+		if listed, ok := s.cache.scanned(p, s.view.Follow); ok {
+			st, asked, found = listed, time.Now(), present
+		}
+	}
 	if known := s.tree.child(dir, name); known != nil {
 		if s.tree.isPending(known) {
 			found = unknown // what is written is not in it
