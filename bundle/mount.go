@@ -305,7 +305,7 @@ func (b *Bundle) allSent(ctx context.Context, st *State) error {
 	return nil
 }
 
-// detach removes a mount that nobody serves any more, and what it left.
+// detach removes a mount that nobody serves any more. The folder stays closed.
 func (b *Bundle) detach(st *State) error {
 	if st.MountPoint == None {
 		return nil
@@ -314,10 +314,7 @@ func (b *Bundle) detach(st *State) error {
 	if err != nil {
 		return err
 	}
-	if err := mountpoint.Unmount(path, true); err != nil {
-		return err
-	}
-	return reopen(st.MountPoint)
+	return mountpoint.Unmount(path, true)
 }
 
 // reopen opens the local folder again, which a killed mount program leaves

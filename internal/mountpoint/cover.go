@@ -86,6 +86,13 @@ func (c *Cover) Restore() error {
 	return c.err
 }
 
+// Leave lets the folder stay closed, whatever becomes of the mount: Recover opens it again. It is
+// called in place of Restore.
+func (c *Cover) Leave() error {
+	c.once.Do(func() { c.err = errors.Join(c.Protect(), c.dir.Close()) })
+	return c.err
+}
+
 // Recover makes the folder path, on which nothing must be mounted, what it was before a
 // mount program covered it and was killed. It tells whether there was anything to do.
 func Recover(path string) (bool, error) {

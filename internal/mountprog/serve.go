@@ -13,6 +13,7 @@ import (
 
 	"bundlefs/fs"
 	"bundlefs/internal/control"
+	"bundlefs/internal/lease"
 	"bundlefs/internal/mountpoint"
 	"bundlefs/internal/remote"
 )
@@ -208,9 +209,14 @@ func (s *serving) tell() {
 	}
 }
 
+// uncover opens the folder underneath again, unless the mount is one of conc's: then that is conc's
+// to do, when the bundle is closed. Until then an editor that saves once more gets an error.
 func (s *serving) uncover() error {
-	if s.cover == nil {
+	switch {
+	case s.cover == nil:
 		return nil
+	case os.Getenv(lease.SpoolsVariable) != "":
+		return s.cover.Leave()
 	}
 	return s.cover.Restore()
 }
