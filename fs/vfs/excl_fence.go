@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,9 +73,18 @@ func (x *Exclusive) enter() (entered, error) {
 	return e, err
 }
 
+// ownNames is the number from which on a mount has made the lease name itself. It makes none twice,
+// whose former requests may still be under way: the numbers are milliseconds since 1970.
+const ownNames = 1 << 40
+
 // anotherWay looks for the lease name that there is, where it is not the one that was expected; without
 // any it makes one, which is then proved like every other.
 func (x *Exclusive) anotherWay(ctx context.Context, e entered) (entered, error) {
+	// The lock is proved by the folder's own name first, so that nobody finds a name of a lost one.
+	target := orHome(x.o.Root)
+	if err := x.checkLease(ctx, target); err != nil {
+		return e, err
+	}
 	names, err := readDir(ctx, x.link, ".", maxEntries)
 	if err != nil {
 		return e, err
@@ -82,37 +92,32 @@ func (x *Exclusive) anotherWay(ctx context.Context, e entered) (entered, error) 
 	prefix := strings.TrimSuffix(x.o.Name(1), "1")
 	last := 0
 	for _, name := range names {
-		n := 0
-		if rest, ok := strings.CutPrefix(name.Name, prefix); ok {
-			if _, err := fmt.Sscanf(rest, "%d", &n); err == nil && x.o.Name(n) == name.Name {
-				last = max(last, n)
-			}
+		rest, ok := strings.CutPrefix(name.Name, prefix)
+		n, err := strconv.Atoi(rest)
+		if !ok || err != nil || n <= last || x.o.Name(n) != name.Name {
+			continue
+		}
+		to, err := ask(ctx, x.link, func(s *session) (string, error) { return s.ReadLink(name.Name).Wait(context.Background()) })
+		if err == nil && path.Clean(to) == path.Clean(target) { // else it is of another folder
+			last = n
 		}
 	}
-	if last > 0 {
-		e.root, e.n = x.o.Name(last), last
-		return e, nil
+	e.root, e.n = x.o.Name(last), last
+	if last == 0 {
+		e.n = int(time.Now().UnixMilli())
+		e.root = x.o.Name(e.n)
+		_, err = ask(ctx, x.link, func(s *session) (struct{}, error) {
+			return struct{}{}, s.Symlink(context.Background(), target, e.root)
+		})
 	}
-	// The lock is proved by the folder's own name first, so that nobody finds a name of a lost one.
-	if err := x.checkLease(ctx, orHome(x.o.Root)); err != nil {
-		return e, err
-	}
-	next := e.n + 1
-	target := orHome(x.o.Root)
-	_, err = ask(ctx, x.link, func(s *session) (struct{}, error) {
-		return struct{}{}, s.Symlink(context.Background(), target, x.o.Name(next))
-	})
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if err != nil {
-		x.mu.Lock()
 		x.fenced.plain = fmt.Sprintf("the node makes no lease name: %v", err)
-		x.mu.Unlock()
 		e.root, e.n = x.o.Root, 0
 		return e, nil
 	}
-	e.root, e.n = x.o.Name(next), next
-	x.mu.Lock()
-	x.fenced.made = true
-	x.mu.Unlock()
+	x.fenced.made = e.n >= ownNames
 	return e, nil
 }
 
