@@ -299,6 +299,9 @@ func testLockLost(t *testing.T, wrap []string) {
 		t.Errorf("written into another's bundle: %q", got)
 	}
 	other.must(exitOK, "closed", "close")
+	if err := os.RemoveAll(kept[0]); err != nil {
+		t.Error(err)
+	}
 	w.nothingLeft(n) // of the first lock only the record was there
 }
 
