@@ -213,7 +213,13 @@ func TestSudoSeveral(t *testing.T) {
 	}
 	w.must(exitOK, "", "open", "@all")
 	const session = "Starting session: command for "
-	before := strings.Count(n.Log(), session)
+	// For each node: who locks it, who looks for other bundles, and the mount, which looks beside all
+	// else which servers it has.
+	const opening = 3 * 2
+	if !await(func() bool { return strings.Count(n.Log(), session) == opening }) {
+		t.Fatalf("%d commands, want %d", strings.Count(n.Log(), session), opening)
+	}
+	before := opening
 	r := w.must(exitOK, "", "run", "@all", "who", "--sudo-password-file", secret, "--parallel", "2")
 	if strings.Count(r.stderr, "who | 0") != 2 {
 		t.Errorf("not root:\n%s", r.stderr)

@@ -182,12 +182,12 @@ func TestWhoMayUse(t *testing.T) {
 // TestEffectsOfExclusive shows the options of exclusive mode.
 func TestEffectsOfExclusive(t *testing.T) {
 	s := newStage(t, os.Getuid())
-	cache := filepath.Join(s.dir, "cache")
-	if err := errors.Join(os.Mkdir(cache, 0o700), os.WriteFile(s.there(lease.RecordName), []byte(`{"token":"ours"}`), 0o600),
+	state := filepath.Join(s.dir, "spools")
+	if err := errors.Join(os.Mkdir(state, 0o700), os.WriteFile(s.there(lease.RecordName), []byte(`{"token":"ours"}`), 0o600),
 		os.WriteFile(s.there("big"), bytes.Repeat([]byte("data"), 1<<18), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	s.env = append(s.env, "XDG_CACHE_HOME="+cache)
+	s.env = append(s.env, "XDG_STATE_HOME="+state)
 	s.with("exclusive=ours", func() {
 		s.want("mode", s.status().Mode, "exclusive")
 		s.must("sh", "-c", `echo new >"$1"`, "sh", s.here("new"))

@@ -19,12 +19,12 @@ import (
 // "ours", mounted through a link.
 func newExclusiveBench(t *testing.T, uid int) (*bench, *testnode.Link, string) {
 	b := newBench(t, uid)
-	cache := filepath.Join(b.dir, "cache")
+	state := filepath.Join(b.dir, "spools")
 	bundle := filepath.Join(b.node.Home, "bundle")
-	if err := errors.Join(os.Mkdir(cache, 0o700), os.Chown(cache, uid, -1), os.Mkdir(bundle, 0o755)); err != nil {
+	if err := errors.Join(os.Mkdir(state, 0o700), os.Chown(state, uid, -1), os.Mkdir(bundle, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	b.env = append(b.env, "XDG_CACHE_HOME="+cache)
+	b.env = append(b.env, "XDG_STATE_HOME="+state)
 	setOwner(t, bundle, "ours")
 	l := testnode.NewLink(t, b.node.Addr)
 	b.viaLink(l)
@@ -45,7 +45,7 @@ func (b *bench) exclusive(l *testnode.Link, token string) []string {
 
 // spools are the folders of what is not sent.
 func (b *bench) spools() []string {
-	l, _ := filepath.Glob(filepath.Join(b.dir, "cache", "bundlefs", "spool-*"))
+	l, _ := filepath.Glob(filepath.Join(b.dir, "spools", "bundlefs", "spool-*"))
 	return l
 }
 

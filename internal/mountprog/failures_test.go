@@ -61,7 +61,7 @@ func (b *bench) refusedBy(name string, p *process, r refusal) {
 	if left := proc.Marked(mark); len(left) > 0 {
 		b.t.Errorf("%s: processes left: %v", name, left)
 	}
-	for _, pattern := range []string{"tmp/*", "cache/bundlefs/*"} {
+	for _, pattern := range []string{"tmp/*", "cache/bundlefs/*", "spools/bundlefs/*"} {
 		if left, _ := filepath.Glob(filepath.Join(b.dir, pattern)); len(left) > 0 {
 			b.t.Errorf("%s: left behind: %v", name, left)
 		}
