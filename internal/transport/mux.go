@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // The parts of SFTP that have to be understood to share a stream: the length and the type of a
@@ -79,11 +80,16 @@ func because(stream io.ReadWriteCloser, err error) error {
 func (m *mux) greet() ([]byte, error) {
 	hello := binary.BigEndian.AppendUint32(nil, 1+4)
 	hello = binary.BigEndian.AppendUint32(append(hello, typeInit), version)
-	if _, err := m.stream.Write(hello); err != nil {
-		return nil, err
+	_, sendErr := m.stream.Write(hello)
+	if sendErr != nil { // it reads nothing, and may never print anything either
+		timer := time.AfterFunc(endTime, func() { m.stream.Close() })
+		defer timer.Stop()
 	}
 	p, err := readPacket(m.stream)
-	if err != nil {
+	switch {
+	case sendErr != nil && (err == nil || !errors.Is(err, errNotSFTP)):
+		return nil, sendErr
+	case err != nil: // what a program printed before it ended tells more than that it has ended
 		return nil, err
 	}
 	if p[4] != typeVersion {
