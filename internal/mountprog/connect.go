@@ -69,6 +69,9 @@ func (m *mountConfig) dialer(prompts *memory, log *slog.Logger) (func(ctx contex
 var errInputEnded = errors.New("standard input has ended, and with it the server")
 
 func dialTransport(ctx context.Context, m *mountConfig, open transport.Opener) (fs.Conn, error) {
+	limit := m.greetingLimit()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: the SFTP server has not greeted in %v", context.DeadlineExceeded, limit))
+	defer cancel()
 	c, err := transport.Dial(ctx, transport.Options{Open: open, Streams: m.sessions, AliveLimit: m.aliveLimit()})
 	if err == nil {
 		return c, nil
@@ -81,6 +84,18 @@ func dialTransport(ctx context.Context, m *mountConfig, open transport.Opener) (
 		return nil, fail(fmt.Sprintf("does an SFTP server, and not an sshd, listen at port %d?", m.directPort), "%w", err)
 	}
 	return nil, fail("an SFTP server has to be at the other end of standard input and output: sftp-server, for instance by dpipe", "%w", err)
+}
+
+// greetingLimit is how long a server may take to greet: as long as a request waits. A program may ask
+// the user for a password first, for which sshd gives two minutes (LoginGraceTime).
+func (m *mountConfig) greetingLimit() time.Duration {
+	switch {
+	case m.sshCommand != nil:
+		return 2 * time.Minute
+	case m.timeout != nil && *m.timeout > 0:
+		return max(*m.timeout, 2*time.Second)
+	}
+	return 30 * time.Second
 }
 
 // sshArgs is the OpenSSH client with its arguments.
