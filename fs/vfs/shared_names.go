@@ -130,9 +130,11 @@ func (s *Shared) Mkdir(ctx context.Context, parent Ino, name string, mode uint32
 	folder.changed(nil)
 	// The server's umask has had its say; the caller's has been applied by the kernel.
 	if st != nil && st.Permissions&TypeMask == TypeDir && st.Permissions&0o7777 != mode {
+		asked = time.Now()
 		if st, err = s.setstat(ctx, p, false, sftpwire.Attrs{Permissions: &mode}); err != nil {
 			return Entry{}, &Error{"mkdir", p, err}
 		}
+		s.cache.stale(p) // a listing that was under way has perhaps seen it in between
 	}
 	return s.made(ctx, dir, name, p, st, asked)
 }
