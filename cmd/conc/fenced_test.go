@@ -216,7 +216,7 @@ func TestRootFenced(t *testing.T) {
 		t.Error("root's process runs")
 	}
 	other.must(exitOK, "open", "open", "node1")
-	if code := r.end(); code != exitError || !strings.Contains(r.said(), "lock lost to ") && !strings.Contains(r.said(), "lock lost: it is gone") {
+	if code := r.end(); code != exitError || !strings.Contains(r.said(), "lock lost") {
 		t.Errorf("exit code %d\n%s", code, r.said())
 	}
 	w.must(exitOK, "", "close", "--forget")
