@@ -128,6 +128,18 @@
 // barrier, and now and then. So a barrier says that the lease was ours at most a
 // second before its end. If it is not, nothing more is sent.
 //
+// # The fence
+//
+// A proof says nothing of what is under way. So the folder is reached by a lease name,
+// a symbolic link of this lease alone (ExclusiveOptions.Name). It is removed when the
+// lease is broken, and renamed by the mount before it sends anything over the next
+// connection after one that was given up: requests by the old name reach nothing. A rename
+// needs the old name, so no name is made that could lead into the next owner's folder.
+// Paths are those of the folder everywhere here; sftpwire.Base puts the name in their
+// place when they are sent. Open handles do not go by names: the servers of the former
+// connection are ended by a command over the next one. By a name that is gone nothing
+// is there, which is no proof that something was removed (Exclusive.missing).
+//
 // # After a crash, and after a lost link
 //
 // The journal is replayed: changes that no record says are done are different
@@ -167,5 +179,6 @@
 //  4. Shared.mu: the tables of open files and folders.
 //
 // In exclusive mode: xdir.mu or nodeReader.mu, then Exclusive.paths, then
-// Exclusive.mu, then those of the spool and the transport.
+// Exclusive.mu, then those of the spool and the transport; Exclusive.noting before
+// Exclusive.mu.
 package vfs
