@@ -61,12 +61,14 @@ dir=$1 aside=$2 broken=$3 names=$4 seen=$5 lock=$6 leave=$7
 IFS= read -r token || fail input
 if [ -L "$dir" ] || { [ -e "$dir" ] && [ ! -d "$dir" ]; }; then fail folder; fi
 if [ ! -e "$dir" ]; then say gone; finish; fi
-if rmdir -- "$dir" 2>/dev/null; then say broken empty; finish; fi # an opening that was interrupted
+# An opening that was interrupted. What is empty although a holder was shown is the next one's.
+if [ -z "$token" ] && rmdir -- "$dir" 2>/dev/null; then say broken empty; finish; fi
 record=$dir/` + RecordName + `
 if [ -z "$token" ]; then
 	case $seen in
 	none) if [ -e "$record" ] || [ -L "$record" ]; then say changed; finish; fi ;;
-	any) ;;
+	any) # one that could not be read; by now another may have opened
+		if [ -f "$record" ] && [ ! -L "$record" ] && [ -r "$record" ] && [ $(wc -c <"$record") -le 65536 ]; then say changed; finish; fi ;;
 	*) if [ ! -f "$record" ] || [ $(wc -c <"$record") -ne "$seen" ]; then say changed; finish; fi ;;
 	esac
 elif recorded "$record"; then

@@ -31,6 +31,7 @@ if [ -e "$dir" ]; then
 		if [ -e "$doomed" ] || [ -L "$doomed" ]; then fail occupied; fi # mv would move into it
 		unname "$names"
 		if ! end_steps "$lock" ""; then say left; echo "$left"; finish; fi
+		recorded "$dir/` + RecordName + `" || fail changed # that may have taken long
 		mv -- "$dir" "$doomed" || fail rename
 		if recorded "$doomed/` + RecordName + `"; then
 			state=removed
@@ -44,6 +45,7 @@ if [ -e "$dir" ]; then
 	fi
 fi
 if [ -d "$doomed" ] && [ ! -L "$doomed" ]; then
+	if [ -e "$doomed/` + RecordName + `" ] && ! recorded "$doomed/` + RecordName + `"; then fail occupied; fi # another's
 	rm -rf -- "$doomed" 2>/dev/null || { chmod -R u+rwx -- "$doomed"; rm -rf -- "$doomed"; } || fail remove
 	state=removed
 fi

@@ -91,6 +91,9 @@ func TestHungServersAreFenced(t *testing.T) {
 				}
 			}
 			w.must(exitOK, "everything is on the node", "sync")
+			if r := w.must(exitOK, "", "status"); strings.Contains(r.stdout, "doubt") {
+				t.Errorf("the servers were not ended:\n%s", r.stdout)
+			}
 			wakeUp()
 			w.must(exitOK, "everything is on the node", "sync")
 			same(t, filepath.Join(n.Home, bundleDir), want)

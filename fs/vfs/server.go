@@ -37,9 +37,12 @@ const (
 		`set -- ${line##*) }; state=$1 parent=$2; shift 19; start=$1; } 2>/dev/null; `
 
 	// A command over a connection is a child of the process that serves it, and so are its SFTP
-	// servers: programs of that name, or, with internal-sftp, sshd itself.
-	listServers = statOf + `all=; me=$PPID; for dir in /proc/[0-9]*; do pid=${dir#/proc/}; statof $pid || continue; ` +
-		`if [ "$parent" = $me ]; then case $name in sftp-server | sshd*) all="$all $pid:$start" ;; esac; fi; done; ` +
+	// servers: programs of that name, or, with internal-sftp, sshd itself. A login shell that does
+	// not replace itself by what it runs, as dash, stands in between.
+	listServers = statOf + `all=; me=$PPID; kids=; for dir in /proc/[0-9]*; do pid=${dir#/proc/}; statof $pid || continue; ` +
+		`if [ "$parent" = $me ]; then kids="$kids $pid "; case $name in sshd*) all="$all $pid:$start" ;; esac; fi; done; ` +
+		`for dir in /proc/[0-9]*; do pid=${dir#/proc/}; statof $pid || continue; ` +
+		`case $name in sftp-server*) case "$kids $me " in *" $parent "*) all="$all $pid:$start" ;; esac ;; esac; done; ` +
 		`echo "` + serversMark + `$all"`
 
 	// KILL also ends what is stopped. A process that is gone, or waits for its parent, acts no more.
