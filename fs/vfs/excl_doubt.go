@@ -75,9 +75,10 @@ func (x *Exclusive) denied(a *action) {
 	x.tell(r)
 }
 
-// certain waits until nothing is in doubt; mu is held, and let go meanwhile.
+// certain waits until nothing is in doubt; mu is held, and let go meanwhile. When the lease is lost,
+// what is in doubt may stay so: by a name that is gone nothing can be looked at.
 func (x *Exclusive) certain() error {
-	for len(x.doubts) > 0 && !x.draining {
+	for len(x.doubts) > 0 && !x.draining && x.fence == nil {
 		x.changed.Wait()
 	}
 	switch {
@@ -96,7 +97,7 @@ func (x *Exclusive) stay(ctx context.Context, n *xnode) (p string, ok bool, rele
 	for {
 		x.paths.RLock()
 		x.mu.Lock()
-		if len(x.doubts) == 0 && (len(n.places) == 0 || !n.places[0].gate.busy) {
+		if (len(x.doubts) == 0 || x.fence != nil && !x.clearing) && (len(n.places) == 0 || !n.places[0].gate.busy) {
 			release = x.holdName(n)
 			p, ok = x.remotePath(n)
 			x.mu.Unlock()
