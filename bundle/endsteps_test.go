@@ -38,7 +38,7 @@ finish`, "sh", "mark", testLease, leave)
 func named(t *testing.T, home, kind string) []proc.Process {
 	t.Helper()
 	// The parent ends as soon as the child runs: of the two only the mark tells.
-	cmd := exec.Command("sh", "-c", `trap "" HUP TERM; setsid sh -c 'trap "" HUP TERM; echo ready; while :; do sleep 0.1; done' & wait`)
+	cmd := exec.Command("sh", "-c", `trap "" HUP TERM; setsid sh -c 'trap "" HUP TERM; echo $$; while :; do sleep 0.1; done' & wait`)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d-%s", stepVariable, os.Getpid(), kind))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -47,15 +47,17 @@ func named(t *testing.T, home, kind string) []proc.Process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Read(make([]byte, 6)); err != nil {
+	// Not what descends from them: a shell has copies of itself for a moment.
+	var child int
+	if _, err := fmt.Fscan(out, &child); err != nil {
 		t.Fatal(err)
 	}
-	all := proc.Below(cmd.Process.Pid)
+	inner, there := proc.Read(child)
 	self, ok := proc.Read(cmd.Process.Pid)
-	if !ok {
+	if !ok || !there {
 		t.Fatal("it does not run")
 	}
-	all = append(all, self)
+	all := []proc.Process{inner, self}
 	t.Cleanup(func() {
 		for _, p := range all {
 			p.Signal(9)

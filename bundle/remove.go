@@ -21,6 +21,7 @@ import (
 // the lock at the same moment: see the package's documentation.
 const removeScript = endSteps + `
 dir=$1 doomed=$2 temp=$3 names=$4 lock=$5; shift 5
+proof=$doomed-record
 IFS= read -r token && [ -n "$token" ] || fail input
 if [ -L "$dir" ]; then fail folder; fi
 state=gone
@@ -44,11 +45,19 @@ if [ -e "$dir" ]; then
 		state=removed
 	fi
 fi
+# What is at the hidden name is ours if the record says so, which is put beside it before anything is
+# removed: so what an interruption leaves can still be told to be ours.
 if [ -d "$doomed" ] && [ ! -L "$doomed" ]; then
-	if [ -e "$doomed/` + RecordName + `" ] && ! recorded "$doomed/` + RecordName + `"; then fail occupied; fi # another's
+	if recorded "$doomed/` + RecordName + `"; then
+		[ ! -d "$proof" ] || fail occupied # mv would move into it
+		mv -f -- "$doomed/` + RecordName + `" "$proof" || fail remove
+	elif ! recorded "$proof"; then
+		rmdir -- "$doomed" 2>/dev/null || fail occupied
+	fi
 	rm -rf -- "$doomed" 2>/dev/null || { chmod -R u+rwx -- "$doomed"; rm -rf -- "$doomed"; } || fail remove
 	state=removed
 fi
+if recorded "$proof"; then rm -f -- "$proof"; fi
 unname "$names"
 if [ $state = lost ]; then held "$dir" "$temp"; fi
 for above in "$@"; do

@@ -59,7 +59,11 @@ func TestCloseGoesOn(t *testing.T) {
 		},
 		"half removed, without the record": func(b *Bundle, st *State) error {
 			doomed := home(doomedName("b", st.Record.Token))
-			return errors.Join(os.Rename(home("b"), doomed), os.Remove(filepath.Join(doomed, RecordName)))
+			return errors.Join(os.Rename(home("b"), doomed), os.Rename(filepath.Join(doomed, RecordName), doomed+"-record"))
+		},
+		"all but the record beside it removed": func(b *Bundle, st *State) error {
+			doomed := home(doomedName("b", st.Record.Token))
+			return errors.Join(os.Rename(home("b/"+RecordName), doomed+"-record"), os.RemoveAll(home("b")))
 		},
 		"all removed": func(b *Bundle, st *State) error { return os.RemoveAll(home("b")) },
 		"removed, and locked by another": func(b *Bundle, st *State) error {
@@ -213,6 +217,43 @@ func TestHiddenNameIsTaken(t *testing.T) {
 			}
 			mustClose(t, b)
 			if err := os.Remove(at + ".moved"); err != nil {
+				t.Error(err)
+			}
+			empty(t, n.Home)
+		})
+	}
+}
+
+// The bundle is another's by now, or gone: what stands at the hidden name of our closing is removed only
+// if its record is ours.
+func TestHiddenNameIsProved(t *testing.T) {
+	n := testnode.Start(t)
+	home := func(name string) string { return filepath.Join(n.Home, name) }
+	for name, record := range map[string]bool{"without a record": false, "with another's record": true} {
+		t.Run(name, func(t *testing.T) {
+			b := mustLock(t, config(t, n, "b"))
+			st, _ := b.State()
+			st.Phase = PhaseClosing
+			at := home(doomedName("b", st.Record.Token))
+			errs := []error{b.setState(&st), os.RemoveAll(home("b")), os.Mkdir(at, 0o755), os.WriteFile(filepath.Join(at, "hers"), nil, 0o644)}
+			if record {
+				errs = append(errs, os.WriteFile(filepath.Join(at, RecordName), newRecord(&b.cfg).encode(), 0o600))
+			}
+			if err := errors.Join(errs...); err != nil {
+				t.Fatal(err)
+			}
+			again := mustNew(t, b.cfg)
+			if err := again.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "hidden name") {
+				t.Errorf("close: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(at, "hers")); err != nil {
+				t.Error(err)
+			}
+			if err := os.Rename(at, home("moved")); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, again)
+			if err := os.RemoveAll(home("moved")); err != nil {
 				t.Error(err)
 			}
 			empty(t, n.Home)

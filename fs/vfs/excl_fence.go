@@ -17,8 +17,9 @@ import (
 // still be done there, long after: by servers that were stopped, out of buffers that were full. So
 // the folder is reached by a name of its own, a symbolic link that Name gives. Before anything is
 // sent over the next connection, the name is renamed: what then comes by the old one finds nothing.
-// A rename needs the old name, so it fails when the lease was broken, which removes it; and nothing
-// ever makes a name that could lead into the next owner's folder. Open handles do not go by names:
+// A rename needs the old name, so it fails when the lease was broken, which removes it. Where a mount
+// makes a name itself, since there is none, it proves the lock through it before it uses it: one that
+// comes too late is used by nobody, and the next opening removes it. Open handles do not go by names:
 // the former servers are ended, by a command over the new connection. See server.go.
 
 // fenced is what a file system with lease names knows of them. Exclusive.mu guards its fields.
@@ -29,6 +30,7 @@ type fenced struct {
 	servers []process // of former connections, which may not have ended on the node
 	current []process // of the connection in use, once they are known
 	using   *connection
+	on      bool   // there is something to be done after a connection that was given up
 	made    bool   // the name was not there: we have made it, and remove it
 	plain   string // why the folder is reached without a name; "" when it is not
 	doubt   string // why a former server may still act; "" when none can
@@ -58,7 +60,10 @@ func (x *Exclusive) enter() (entered, error) {
 	if err != nil {
 		return entered{}, err
 	}
-	if found && len(kept.Names) > 0 {
+	if found && len(kept.Names) == 0 { // it did without
+		return entered{root: x.o.Name(1), n: 1, former: true, servers: kept.Servers}, nil
+	}
+	if found {
 		x.mu.Lock()
 		x.fenced.names = kept.Names
 		x.mu.Unlock()
@@ -155,13 +160,15 @@ func orHome(root string) string {
 
 // hold has all requests go by the lease name from now on, and proves the name, when mounting.
 func (x *Exclusive) hold(ctx context.Context, e entered, home string) error {
-	if x.o.Name == nil || e.n == 0 {
+	if x.o.Name == nil {
 		return nil
 	}
 	x.mu.Lock()
 	f := &x.fenced
-	f.home, f.folder, f.servers = home, x.rootDir, e.servers
-	if len(f.names) == 0 || f.names[len(f.names)-1] != e.n {
+	f.on, f.folder, f.servers = true, x.rootDir, e.servers
+	if e.n == 0 {
+		f.names = nil
+	} else if f.home = home; len(f.names) == 0 || f.names[len(f.names)-1] != e.n {
 		f.names = append(f.names, e.n)
 	}
 	x.mu.Unlock()
@@ -176,7 +183,9 @@ func (x *Exclusive) hold(ctx context.Context, e entered, home string) error {
 		if e.former {
 			err = x.renew(ctx, c)
 		} else {
-			c.base.Set(x.rootDir, path.Join(home, e.root))
+			if e.n > 0 {
+				c.base.Set(x.rootDir, path.Join(home, e.root))
+			}
 			err = x.keepNote()
 		}
 		if err != nil && !isLost(err) {
@@ -210,23 +219,30 @@ func (x *Exclusive) renew(ctx context.Context, c *connection) error {
 		f.servers, f.current, f.using = append(f.servers, f.current...), nil, nil
 	}
 	home, folder, former, old := f.home, f.folder, slices.Clone(f.servers), slices.Clone(f.names)
-	next := old[len(old)-1] + 1
-	f.names = append(f.names, next)
+	next := 0
+	if len(old) > 0 {
+		next = old[len(old)-1] + 1
+		f.names = append(f.names, next)
+	}
+	plain, name := f.plain, ""
 	x.mu.Unlock()
 	if err := x.keepNote(); err != nil { // first: whatever becomes of it can be found again
 		return err
 	}
 	ended := make(chan error, 1)
 	x.tasks.Go(func() { ended <- endServers(ctx, c, former) })
-	name := path.Join(home, x.o.Name(next))
-	plain, err := x.renameLease(ctx, c, old, name)
+	var err error
+	if next > 0 {
+		name = path.Join(home, x.o.Name(next))
+		plain, err = x.renameLease(ctx, c, old, name)
+	}
 	doubt := <-ended
 	if err != nil {
 		return err
 	}
 	x.mu.Lock()
 	f.plain, f.doubt = plain, ""
-	if plain == "" {
+	if next > 0 && plain == "" {
 		f.names = []int{next}
 		c.base.Set(folder, name)
 	} else {

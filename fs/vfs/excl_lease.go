@@ -97,8 +97,11 @@ func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
 	if x.o.Check == nil || root == "" { // not yet checked for the first time
 		return nil
 	}
+	x.mu.Lock()
+	on := x.fenced.on
+	x.mu.Unlock()
 	var err error
-	if x.fencedByName() {
+	if on {
 		err = x.renew(ctx, c)
 	}
 	if err == nil {
@@ -108,7 +111,7 @@ func (x *Exclusive) reconnected(ctx context.Context, c *connection) error {
 		x.fenceOff(err)
 		return nil // reading goes on
 	}
-	if err == nil && x.fencedByName() {
+	if err == nil && on {
 		x.noteServers(c)
 	}
 	return err

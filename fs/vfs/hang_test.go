@@ -38,22 +38,7 @@ func newHanging(t *testing.T, n *testnode.Node, exclusive bool, limit, timeout t
 		}
 		return patientConn{c, limit}, nil
 	}
-	var files vfs.FileSystem
-	var err error
-	if exclusive {
-		files, err = vfs.NewExclusive(t.Context(), vfs.ExclusiveOptions{Dial: dial, Spool: filepath.Join(t.TempDir(), "spool"), Timeout: timeout})
-	} else {
-		files, err = vfs.NewShared(t.Context(), vfs.SharedOptions{Dial: dial, Timeout: timeout})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := files.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return files
+	return newTimed(t, exclusive, timeout, dial)
 }
 
 var bothModes = map[string]bool{"shared": false, "exclusive": true}
