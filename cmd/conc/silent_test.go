@@ -31,10 +31,8 @@ op_key = KEY
 // sshd.timeout, the error tells what was waited for, and an interrupt ends it at once.
 func TestSilentNode(t *testing.T) {
 	t.Parallel()
-	shell := testnode.Start(t, testnode.WithConfig("ForceCommand echo $$ >> pids; exec sleep 1000"))
-	noisy := testnode.Start(t, testnode.WithConfig("ForceCommand echo welcome; echo $$ >> pids; exec sleep 1000"))
-	endShells(t, shell)
-	endShells(t, noisy)
+	shell, _ := startSilent(t, "")
+	noisy, _ := startSilent(t, "echo welcome; ")
 	for _, c := range []struct {
 		name, words string
 		node        *testnode.Node
@@ -65,11 +63,10 @@ func TestSilentNode(t *testing.T) {
 // TestSilentNodeInterrupted waits for as long as it takes without sshd.timeout.
 func TestSilentNodeInterrupted(t *testing.T) {
 	t.Parallel()
-	n := testnode.Start(t, testnode.WithConfig("ForceCommand echo $$ >> pids; exec sleep 1000"))
-	endShells(t, n)
+	n, pids := startSilent(t, "")
 	w := newWorkstation(t, n, n.Target(), "", strings.Replace(silentNode, "= 1s", "= 10m", 1))
 	r := w.start("open", "node1")
-	if !await(func() bool { _, err := os.Stat(filepath.Join(n.Home, "pids")); return err == nil }) {
+	if !await(func() bool { _, err := os.Stat(pids); return err == nil }) {
 		t.Error("the node was not asked")
 	}
 	begun := time.Now()
@@ -82,10 +79,14 @@ func TestSilentNodeInterrupted(t *testing.T) {
 	}
 }
 
-// endShells ends, with the test, what hung on the node: nothing there tells it that nobody waits.
-func endShells(t *testing.T, n *testnode.Node) {
+// startSilent starts a node whose login shell does something first, and then hangs. What hangs is noted
+// in a file, and ended with the test: nothing on the node tells it that nobody waits.
+func startSilent(t *testing.T, first string) (n *testnode.Node, pids string) {
+	t.Helper()
+	pids = filepath.Join(t.TempDir(), "pids")
+	n = testnode.Start(t, testnode.WithConfig("ForceCommand "+first+"echo $$ >>"+pids+"; exec sleep 1000"))
 	t.Cleanup(func() {
-		text, _ := os.ReadFile(filepath.Join(n.Home, "pids"))
+		text, _ := os.ReadFile(pids)
 		for word := range strings.FieldsSeq(string(text)) {
 			pid, _ := strconv.Atoi(word)
 			if p, ok := proc.Read(pid); ok && p.Name == "sleep" {
@@ -93,6 +94,7 @@ func endShells(t *testing.T, n *testnode.Node) {
 			}
 		}
 	})
+	return n, pids
 }
 
 // mute is the port of a server that takes connections and never says anything.

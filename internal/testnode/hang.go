@@ -13,10 +13,14 @@ import (
 // the end of the test at the latest.
 func (n *Node) HangServers(most int) (goOn func()) {
 	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var servers []proc.Process
-	for _, p := range proc.Marked(n.mark) {
-		if strings.HasPrefix(p.Name, "sftp-server") && (most == 0 || len(servers) < most) {
-			servers = append(servers, p)
+	if n.server != nil { // not by their mark, which only root can see: they hide their environment
+		for _, p := range proc.Below(n.server.cmd.Process.Pid) {
+			if strings.HasPrefix(p.Name, "sftp-server") && (most == 0 || len(servers) < most) {
+				servers = append(servers, p)
+			}
 		}
 	}
 	return n.hang(servers)
