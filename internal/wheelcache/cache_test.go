@@ -1,6 +1,7 @@
 package wheelcache
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,7 +121,8 @@ func TestSweep(t *testing.T) {
 	}
 	defer done()
 	dead := filepath.Join(dir, tempMark+"dead")
-	if err := os.MkdirAll(filepath.Join(dead, "closed"), 0o500); err != nil {
+	closed := filepath.Join(dead, "closed")
+	if err := errors.Join(os.MkdirAll(closed, 0o700), os.Chmod(closed, 0o500), os.Chmod(dead, 0o500)); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-time.Hour)
